@@ -1,0 +1,51 @@
+# Two commands: `make run` and `make test`. Everything they need is installed into this directory and printed; only the
+# Debian packages of the integration tests go into the system. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := realtime_svc twisted tests tools examples bench setup.py
+
+export PYTHON
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock clean environment dev-environment system-packages node-packages
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
+
+run: environment ## start a development server in the foreground (configuration and tokens: var/dev.toml)
+	@exec $(BIN)/realtime-svc dev
+
+test: system-packages dev-environment node-packages ## every test once, with the coverage floor
+	@$(BIN)/python tools/run_tests.py tests
+
+check: dev-environment ## format, lint, types, architecture
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+	$(BIN)/mypy
+	$(BIN)/python -m twisted.trial tests.test_architecture
+
+format: dev-environment ## put the code into its form
+	$(BIN)/ruff check --fix-only $(wildcard $(SOURCES))
+	$(BIN)/ruff format $(wildcard $(SOURCES))
+
+lock: ## newest versions that pyproject.toml and package.json allow, into the lock files
+	@tools/lock.sh .make/lock
+
+clean: ## remove what was installed and built here (not var/)
+	rm -rf $(VENV) .make build dist *.egg-info tests/integration/node/node_modules
+	rm -rf _trial_temp* .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	find realtime_svc twisted tests tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -f twisted/plugins/dropin.cache
+
+environment:
+	@tools/environment.sh $(VENV) run
+
+dev-environment:
+	@tools/environment.sh $(VENV) dev
+
+system-packages:
+	@tools/system_packages.sh
+
+node-packages:
+	@tools/node_packages.sh

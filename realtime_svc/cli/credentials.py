@@ -1,0 +1,105 @@
+"""`realtime-svc token ...` and `realtime-svc passwd`: make and explain what clients prove themselves with."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from realtime_svc import configfile, configschema
+from realtime_svc.auth import passwords, tools
+from realtime_svc.auth.jwt import JwtKeeper
+from realtime_svc.auth.keys import load_keys
+from realtime_svc.auth.tokens import StaticTokens
+from realtime_svc.cli.console import OK, CommandFailed, Console, plain_failure
+from realtime_svc.config import Auth
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = commands.add_parser("token", help="make and explain JSON Web Tokens")
+    token = group.add_subparsers(metavar="COMMAND", required=True)
+    _add_make(token.add_parser("make", help="a token that the configured server accepts"))
+    command = token.add_parser("explain", help="what a token says, and whether the configured server takes it")
+    command.add_argument("token", metavar="TOKEN", nargs="?", help="default: asked for, or read from standard input")
+    _add_config(command)
+    command.set_defaults(run=explain)
+    command = commands.add_parser("passwd", help="set or remove a user's password in a password file")
+    command.add_argument("file", metavar="FILE")
+    command.add_argument("user", metavar="USER")
+    command.add_argument("--delete", action="store_true", help="take the user out of the file")
+    command.add_argument("--stdin", action="store_true", help="the password is the first line of standard input")
+    command.set_defaults(run=passwd)
+
+
+def _add_make(command: argparse.ArgumentParser) -> None:
+    command.add_argument("user", metavar="USER", help='the user id (`sub`); "" makes a token for an anonymous client')
+    command.add_argument("--expires", metavar="DURATION", default="1h", help="30s, 10m, 24h or never; default: 1h")
+    command.add_argument("--info", metavar="JSON", help="what other clients see of the user")
+    command.add_argument("--private-key", metavar="FILE", default="", help="PEM file to sign with (RS, ES, EdDSA)")
+    _add_config(command)
+    command.set_defaults(run=make)
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="the server's configuration")
+
+
+def make(arguments: argparse.Namespace, console: Console) -> int:
+    jwt = _auth(arguments, console).jwt
+    info = _json(arguments.info) if arguments.info is not None else None
+    ttl = _seconds(arguments.expires)
+    console.say(tools.make_token(jwt, arguments.user, ttl, time.time(), info, private_key_file=arguments.private_key))
+    return OK
+
+
+def _seconds(text: str) -> float | None:
+    if text == "never":
+        return None
+    try:
+        return configschema.seconds(text)
+    except ValueError:
+        raise CommandFailed('--expires: must be a duration such as "30s", "10m", "24h", or "never"') from None
+
+
+def _json(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        raise CommandFailed("--info: is not valid JSON") from None
+
+
+def explain(arguments: argparse.Namespace, console: Console) -> int:
+    auth = _auth(arguments, console)
+    token = arguments.token or console.secret("Token: ").strip()
+    owner = StaticTokens(auth.tokens).find(token)
+    if owner is not None:
+        console.say(f"verdict: accepted, the static token of user {msgspec.json.encode(owner.user).decode()}")
+        return OK
+    keeper = JwtKeeper(auth.jwt, load_keys(auth.jwt), time.time) if auth.jwt.algorithms else None
+    for line in tools.explain_token(token, keeper, time.time()):
+        console.say(line)
+    return OK
+
+
+def passwd(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.delete:
+        with plain_failure():
+            removed = passwords.remove_user(arguments.file, arguments.user)
+        if not removed:
+            raise CommandFailed(f"{arguments.file}: has no such user")
+        console.note("removed")
+        return OK
+    password = console.secret("Password: ", piped=arguments.stdin)
+    if not arguments.stdin and console.stdin.isatty() and console.secret("Again: ") != password:
+        raise CommandFailed("the two passwords differ; nothing was changed")
+    with plain_failure():
+        passwords.set_user(arguments.file, arguments.user, password)
+    console.note("set; running servers read the file again at SIGHUP")
+    return OK
+
+
+def _auth(arguments: argparse.Namespace, console: Console) -> Auth:
+    return configfile.load(arguments.config, console.environ).auth

@@ -1,0 +1,61 @@
+"""Lines from a descriptor, read when it is readable.
+
+Not `stdio.StandardIO`: that makes the descriptor non-blocking, and a terminal's descriptor is shared with standard
+output and with the shell that we return to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+CHUNK = 64 * 1024
+
+
+@implementer(IReadDescriptor)
+class Lines:
+    """Delivers each line without its newline, then None; `on_change` is called after some were delivered."""
+
+    def __init__(self, reactor: IReactorFDSet, descriptor: int, deliver: Callable[[str | None], object]) -> None:
+        self.on_change: Callable[[], None] = lambda: None
+        self._reactor = reactor
+        self._descriptor = descriptor
+        self._deliver = deliver
+        self._rest = b""
+        self._ended = False
+
+    def start(self) -> None:
+        if not self._ended:
+            self._reactor.addReader(self)
+
+    def stop(self) -> None:
+        self._reactor.removeReader(self)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def doRead(self) -> None:  # noqa: N802 (Twisted)
+        try:
+            data = os.read(self._descriptor, CHUNK)
+        except OSError:  # the terminal is gone
+            data = b""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if not data and self._rest:
+            lines.append(self._rest)
+        for line in lines:
+            self._deliver(line.removesuffix(b"\r").decode(errors="surrogateescape"))
+        if not data:
+            self._ended = True
+            self.stop()
+            self._deliver(None)
+        self.on_change()
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._ended = True
+
+    def logPrefix(self) -> str:  # noqa: N802 (Twisted)
+        return "terminal"

@@ -1,0 +1,1 @@
+"""Brokers: where publications are numbered, kept and passed on."""

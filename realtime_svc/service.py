@@ -1,0 +1,322 @@
+"""The service: what is built from a configuration, in which order it starts, and how it drains."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import IServiceCollection, Service
+from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from realtime_svc import errors
+from realtime_svc.auth.admission import Gatekeeper
+from realtime_svc.auth.keyring import Keyring, build_keyring, build_refresher
+from realtime_svc.auth.password_keeper import HashThreads
+from realtime_svc.config import Config, Listener
+from realtime_svc.core.heartbeat import Heartbeat
+from realtime_svc.core.instruments import Instruments
+from realtime_svc.core.node import Node, Ports, SessionLimits
+from realtime_svc.core.ports import Validator
+from realtime_svc.core.ratelimit import RateLimit
+from realtime_svc.driver import run
+from realtime_svc.engines.broker_memory import MemoryBroker
+from realtime_svc.errors import ConfigError
+from realtime_svc.handlers import NoHandlers, UserHandlers, load_target
+from realtime_svc.http.internal import internal_site
+from realtime_svc.http.public import PublicWeb
+from realtime_svc.metrics import exposition
+from realtime_svc.transports.caps import Caps
+from realtime_svc.transports.frontdoor import Entrance, FrontDoorFactory
+from realtime_svc.transports.proxied import ProxiedFactory
+from realtime_svc.transports.sse import SseLink
+from realtime_svc.transports.tls import ServerTls
+from realtime_svc.transports.websocket import Hall
+from realtime_svc.validation import load_schemas
+from realtime_svc.wire.forwarded import Networks
+from realtime_svc.wire.http_head import HeadLimits
+
+RESERVED_DESCRIPTORS = 200  # what the process needs besides its connections
+DRAIN_SLICE = 200  # sessions that are told to go in one turn of the event loop
+
+_log = Logger(namespace="realtime_svc")
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Everything that is read from files, read: nothing of it can fail any more."""
+
+    config: Config
+    validator: Validator
+    keyring: Keyring
+    tls: ServerTls | None
+    handlers: Any
+    threads: HashThreads
+
+
+def prepare(config: Config, reactor: Any) -> Prepared:
+    """Read and check all that the configuration names. Raises `ConfigError`. Starts nothing."""
+    threads = HashThreads(reactor)
+    speaks_tls = any(listener.tls and listener.enabled for listener in config.listeners.values())
+    return Prepared(
+        config=config,
+        validator=load_schemas(Path(config.schemas.folder), config.namespaces),
+        keyring=build_keyring(config.auth, threads, time.time),
+        tls=ServerTls(config.tls) if speaks_tls else None,
+        handlers=load_target(config.handlers.object) if config.handlers.object else None,
+        threads=threads,
+    )
+
+
+def report(what: str, error: BaseException) -> None:
+    """Log an exception that was not expected, with its traceback."""
+    _log.failure("{what}", failure=Failure(error), what=what, log_kind=f"failure: {what}")
+
+
+def note(kind: str, text: str) -> None:
+    """Log something that strangers can cause: the observer limits how often."""
+    _log.info("{text}", text=text, log_kind=kind)
+
+
+class RealtimeService(Service):
+    """One process of realtime_svc. `reload` gives the configuration as it is now; `welcome` is told where it listens.
+
+    Start: descriptors, sockets (before privileges are dropped), then timers and threads. Stop: not ready, no new
+    connections, every client is told and gets what is queued, then the rest is cut; it ends within `drain_timeout`.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        reactor: Any,
+        *,
+        reload: Callable[[], Config] | None = None,
+        welcome: Callable[[RealtimeService], None] | None = None,
+        log_observer: Any = None,
+        instruments: Instruments | None = None,
+    ) -> None:
+        config = self.config = prepared.config
+        self._prepared = prepared
+        self._reactor = reactor
+        self._reload_config = reload
+        self._welcome = welcome
+        self._log_observer = log_observer
+        self._draining = False
+        self._doors: list[FrontDoorFactory] = []
+        self._public: list[Any] = []
+        self._internal: Any = None
+        self._refresher = build_refresher(reactor, config.auth.jwt, prepared.keyring)
+        self.addresses: dict[str, tuple[str, int]] = {}
+        self.instruments = instruments or Instruments()
+        self._heartbeat = Heartbeat(reactor, config.websocket.ping_interval, config.websocket.ping_timeout)
+        self.node = self._build_node()
+        self._caps = Caps(config.limits.connections or _descriptors(), config.limits.connections_per_address)
+        self._entrance = self._build_entrance()
+
+    def _build_node(self) -> Node:
+        config, prepared = self.config, self._prepared
+        ports = Ports(
+            clock=self._reactor,
+            wall_clock=time.time,
+            run=run,
+            authenticator=prepared.keyring,
+            validator=prepared.validator,
+            broker=MemoryBroker(),
+            report=report,
+            note=note,
+        )
+        node = Node(ports, config.namespaces, _limits(config), self._heartbeat, self.instruments, NoHandlers())
+        if prepared.handlers is not None:
+            node.hooks = UserHandlers(prepared.handlers, node)
+        return node
+
+    def _build_entrance(self) -> Entrance:
+        config = self.config
+        gate = Gatekeeper(config.http, config.auth, self._prepared.keyring, config.namespaces, self.instruments)
+        return Entrance(
+            http=config.http,
+            limits=HeadLimits(config.http.head_size, config.http.request_line_size, config.http.headers),
+            trusted=Networks(config.http.trusted_proxies),
+            clock=self._reactor,
+            run=run,
+            gate=gate,
+            caps=self._caps,
+            hall=Hall(self.node, gate, config),
+            web=PublicWeb(self.node, gate, run, self._reactor, config.limits.message_size, SseLink.open),
+            refused=self.node.refused,
+            body_size=config.limits.message_size,
+        )
+
+    # ---- start
+
+    def setServiceParent(self, parent: IServiceCollection) -> None:  # noqa: N802
+        """twistd asks the application for its log observer: ours, in the configured format."""
+        super().setServiceParent(parent)
+        if self._log_observer is not None:
+            from twisted.logger import ILogObserver
+
+            parent.setComponent(ILogObserver, self._log_observer)  # type: ignore[attr-defined]
+
+    def privilegedStartService(self) -> None:
+        """Bind every port. Raises `ConfigError` that names the listener."""
+        super().privilegedStartService()
+        _raise_descriptor_limit()
+        for name, listener in self.config.listeners.items():
+            if listener.enabled:
+                port = self._listen(f"listeners.{name}.port", listener.host, listener.port, self._factory(listener))
+                self._public.append(port)
+                self.addresses[name] = (listener.host, port.getHost().port)
+        internal = self.config.internal
+        if internal.enabled:
+            site = internal_site(self.readiness, self._metrics, self._reactor)
+            self._internal = self._listen("internal.port", internal.host, internal.port, site)
+            self.addresses["internal"] = (internal.host, self._internal.getHost().port)
+
+    def _factory(self, listener: Listener) -> Any:
+        """The front door, behind TLS and a PROXY header where the listener has them."""
+        door = FrontDoorFactory(self._entrance)
+        self._doors.append(door)
+        factory: Any = door
+        if listener.tls:
+            assert self._prepared.tls is not None
+            factory = self._prepared.tls.wrap(factory, self._reactor)
+            factory.noisy = False
+        if listener.proxy_protocol:
+            sources = Networks(listener.proxy_sources)
+            factory = ProxiedFactory(factory, sources, self._reactor, self.config.http.head_timeout)
+        return factory
+
+    def _listen(self, key: str, host: str, port: int, factory: Any) -> Any:
+        try:
+            return self._reactor.listenTCP(port, factory, backlog=self.config.http.backlog, interface=host)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise ConfigError("", key, f"can't listen on {host}:{port}: {reason}") from None
+
+    def startService(self) -> None:
+        super().startService()
+        self._prepared.threads.start()
+        self._heartbeat.start()
+        if self._refresher is not None:
+            self._refresher.start()
+        if self._reload_config is not None:
+            signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self.reload))
+        for name, (host, port) in self.addresses.items():
+            _log.info("listening: {name} on {host} port {port}", name=name, host=host, port=port)
+        _log.info("realtime_svc ready")
+        if self._welcome is not None:
+            self._welcome(self)
+
+    # ---- while it runs
+
+    def readiness(self) -> str | None:
+        """None, or why this process is not to get connections."""
+        if self._draining:
+            return "shutting down"
+        if self._refresher is not None and not self._refresher.ready:
+            return "no key set fetched yet"
+        return None
+
+    def _metrics(self) -> bytes:
+        self.instruments.queued_bytes = self.node.queued_bytes()
+        return exposition(self.instruments, ready=self.readiness() is None)
+
+    def reload(self) -> None:
+        """SIGHUP: read certificates, tokens, passwords and keys again. What is bad is logged, and the old one stays."""
+        assert self._reload_config is not None
+        steps: list[tuple[str, Callable[[], None]]] = [
+            ("token keys", lambda: self._prepared.keyring.reload(self._reload_config().auth))  # type: ignore[misc]
+        ]
+        if self._prepared.tls is not None:
+            steps.append(("certificates", self._prepared.tls.reload))
+        for what, step in steps:
+            try:
+                step()
+            except ConfigError as error:
+                _log.error("{what} not reloaded, the old ones stay: {error}", what=what, error=str(error))
+            else:
+                _log.info("{what} reloaded", what=what)
+
+    # ---- stop
+
+    @inlineCallbacks
+    def stopService(self) -> Any:
+        """Drain, then stop. Fires when every connection is gone."""
+        super().stopService()
+        self._draining = True
+        for port in self._public:
+            yield port.stopListening()
+        yield self._drain()
+        self._heartbeat.stop()
+        if self._refresher is not None:
+            self._refresher.stop()
+        if self._internal is not None:
+            yield self._internal.stopListening()
+        self._prepared.threads.stop()
+
+    @inlineCallbacks
+    def _drain(self) -> Any:
+        """Tell every client to go, wait for the queues, cut what is left at the limit."""
+        gone: Deferred[None] = Deferred()
+        self._caps.on_empty = lambda: None if gone.called else gone.callback(None)
+        limit = self._reactor.callLater(self.config.shutdown.drain_timeout, self._cut)
+        for door in self._doors:
+            door.close_all()
+        self._tell(list(self.node.hub.sessions.values()))
+        if self._caps.open:
+            yield gone
+        if limit.active():
+            limit.cancel()
+
+    def _tell(self, sessions: list[Any]) -> None:
+        for session in sessions[:DRAIN_SLICE]:
+            session.close(errors.SHUTDOWN)
+        if len(sessions) > DRAIN_SLICE:
+            self._reactor.callLater(0, self._tell, sessions[DRAIN_SLICE:])
+
+    def _cut(self) -> None:
+        """The time is up."""
+        left = list(self.node.hub.sessions.values())
+        _log.warn("drain limit reached: {left} connections cut", left=self._caps.open)
+        for session in left:
+            session.transport.abort()
+        for door in self._doors:
+            door.abort_all()
+
+
+def _limits(config: Config) -> SessionLimits:
+    limits = config.limits
+    per_second = limits.errors_per_minute / 60
+    return SessionLimits(
+        message_size=limits.message_size,
+        queue_size=limits.queue_size,
+        stall_timeout=limits.stall_timeout,
+        auth_timeout=limits.auth_timeout,
+        channels_per_client=limits.channels_per_client,
+        connections_per_user=limits.connections_per_user,
+        anonymous=config.auth.anonymous,
+        messages=RateLimit(limits.messages_per_second, 2 * limits.messages_per_second, limits.flood_patience),
+        errors=RateLimit(per_second, limits.errors_per_minute / 2, limits.flood_patience),
+    )
+
+
+def _descriptors() -> int:
+    """How many connections the limit of file descriptors leaves room for."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(hard - RESERVED_DESCRIPTORS, 1)
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many file descriptors as the system gives without asking."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""The bytes on the wire: request heads, proxy headers, protocols."""
