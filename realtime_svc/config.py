@@ -36,7 +36,10 @@ def secret(description: str, *, least: int | None = None) -> Meta:
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The base of all sections."""
+    """The base of all sections. Its repr shows no values: some are secrets."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
 
 
 class Listener(Section, frozen=True):
@@ -179,7 +182,7 @@ class Jwt(Section, frozen=True):
         tuple[Literal["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"], ...],
         Meta(description="Algorithms that are accepted. A token can't choose another. A single key takes one family."),
     ] = ()
-    secret: Annotated[str, secret("Shared secret for HS256/384/512, at least 32 bytes.")] = ""
+    secret: Annotated[str, secret("Shared secret for HS256 (at least 32 bytes), HS384 (48) and HS512 (64).")] = ""
     key_file: Annotated[
         str, Meta(description="File with the key: a PEM public key or certificate, or the shared secret.")
     ] = ""

@@ -6,8 +6,9 @@
         def message(self, client, message): ...    a client publishes; return False to keep it from being passed on
         def close(self, client, code, reason): ... the connection has ended
 
-Each may be left out and each may be an `async def` that awaits Deferreds. An exception in one is logged and answered
-as an internal error; nobody else notices.
+Each may be left out and each may be an `async def` that awaits Deferreds; while one waits, the next commands of that
+client wait, and no other's. An exception in one is logged and answered as an internal error (100; in `connect` the
+connection is closed with 3004); nobody else notices. `ReplyError` answers with another error.
 """
 
 from __future__ import annotations
@@ -66,13 +67,15 @@ class Server:
         return _deferred(self._node, self._node.publish(command, exclude=exclude.id if exclude else None))
 
     def broadcast(self, data: Any, *, exclude: Client | None = None) -> Deferred[None]:
-        """Send to every client of the whole server, in no channel."""
-        return _deferred(self._node, self._node.broadcast(_payload(data), exclude=exclude.id if exclude else None))
+        """Send to every client of the whole server, in no channel: anything JSON can say, or bytes."""
+        is_json = not isinstance(data, bytes)
+        work = self._node.broadcast(_payload(data), is_json=is_json, exclude=exclude.id if exclude else None)
+        return _deferred(self._node, work)
 
     def clients(self, channel: str | None = None) -> list[Client]:
-        """The clients connected to this process; those of one channel if it is given."""
+        """The clients of this process that were let in; those of one channel if it is given."""
         hub = self._node.hub
-        sessions = hub.sessions.values() if channel is None else hub.subscribers(channel)
+        sessions = hub.present() if channel is None else hub.subscribers(channel)
         return [Client(self._node, session.info, session) for session in sessions]
 
 
@@ -86,6 +89,17 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client {self.id} user={self.user!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        """The same connection? Each call of a handler gets an object of its own."""
+        return self is other or (isinstance(other, Client) and self.id == other.id != "")
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def server(self) -> Server:
+        return Server(self._node)
 
     @property
     def id(self) -> str:
@@ -107,15 +121,19 @@ class Client:
         return frozenset(self._session.channels) if self._session else frozenset()
 
     def reply(self, data: Any) -> None:
-        """Send to this client alone."""
-        self._connected().say(Delivery(Publication("", _payload(data))))
+        """Send to this client alone, in no channel: anything JSON can say, or bytes."""
+        is_bytes = isinstance(data, bytes)
+        self._connected().say(Delivery(Publication("", _payload(data), is_json=not is_bytes, binary=is_bytes)))
 
     def broadcast(self, channel: str, data: Any, *, event: str | None = None) -> Deferred[None]:
         """Publish in a channel, to all others: this client does not get it."""
-        return Server(self._node).publish(channel, data, event=event, exclude=self)
+        return self.server.publish(channel, data, event=event, exclude=self)
 
     def subscribe(self, channel: str) -> None:
-        """Subscribe this client, whatever its permissions. Raises `ReplyError` (105: it is subscribed already)."""
+        """Subscribe this client, whatever its permissions. Raises `ReplyError` (105: it is subscribed already).
+
+        Nothing happens where it has left.
+        """
         self._node.force_subscribe(self._connected(), channel)
 
     def unsubscribe(self, channel: str) -> None:
@@ -163,8 +181,9 @@ class UserHandlers:
     """Calls the user's object (`core.ports.Hooks`)."""
 
     def __init__(self, target: Any, node: Node) -> None:
+        """Raises `ConfigError` where the user's class can't be called."""
         self._node = node
-        self._target = target(Server(node)) if isinstance(target, type) else target
+        self._target = _made(target, Server(node)) if isinstance(target, type) else target
         self._connect, self._message, self._close = (getattr(self._target, event, None) for event in EVENTS)
 
     async def connect(self, session: Session) -> None:
@@ -198,10 +217,21 @@ def load_target(path: str) -> Any:
         for part in name.split("."):
             target = getattr(target, part)
     except Exception as error:
-        raise ConfigError("", "handlers.object", f"can't load {path}: {type(error).__name__}: {error}") from error
+        raise ConfigError("", "handlers.object", f"can't load {path}: {_one_line(error)}") from error
     if not any(callable(getattr(target, event, None)) for event in EVENTS):
         raise ConfigError("", "handlers.object", f"{path} has none of the handlers {', '.join(EVENTS)}")
     return target
+
+
+def _made(target: type, server: Server) -> Any:
+    try:
+        return target(server)
+    except Exception as error:
+        raise ConfigError("", "handlers.object", f"can't make {target.__name__}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 async def _settled(outcome: Any) -> Any:

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from realtime_svc import errors
 from realtime_svc.auth.admission import Gatekeeper
+from realtime_svc.auth.jwks import JwksRefresher
 from realtime_svc.auth.keyring import Keyring, build_keyring, build_refresher
 from realtime_svc.auth.password_keeper import HashThreads
 from realtime_svc.config import Config, Listener
@@ -57,6 +58,7 @@ class Prepared:
     config: Config
     validator: Validator
     keyring: Keyring
+    refresher: JwksRefresher | None
     tls: ServerTls | None
     handlers: Any
     threads: HashThreads
@@ -66,10 +68,12 @@ def prepare(config: Config, reactor: Any) -> Prepared:
     """Read and check all that the configuration names. Raises `ConfigError`. Starts nothing."""
     threads = HashThreads(reactor)
     speaks_tls = any(listener.tls and listener.enabled for listener in config.listeners.values())
+    keyring = build_keyring(config.auth, threads, time.time)
     return Prepared(
         config=config,
         validator=load_schemas(Path(config.schemas.folder), config.namespaces),
-        keyring=build_keyring(config.auth, threads, time.time),
+        keyring=keyring,
+        refresher=build_refresher(reactor, config.auth.jwt, keyring),
         tls=ServerTls(config.tls) if speaks_tls else None,
         handlers=load_target(config.handlers.object) if config.handlers.object else None,
         threads=threads,
@@ -113,7 +117,7 @@ class RealtimeService(Service):
         self._doors: list[FrontDoorFactory] = []
         self._public: list[Any] = []
         self._internal: Any = None
-        self._refresher = build_refresher(reactor, config.auth.jwt, prepared.keyring)
+        self._refresher = prepared.refresher
         self.addresses: dict[str, tuple[str, int]] = {}
         self.instruments = instruments or Instruments()
         self._heartbeat = Heartbeat(reactor, config.websocket.ping_interval, config.websocket.ping_timeout)
@@ -133,14 +137,19 @@ class RealtimeService(Service):
             report=report,
             note=note,
         )
-        node = Node(ports, config.namespaces, _limits(config), self._heartbeat, self.instruments, NoHandlers())
-        if prepared.handlers is not None:
-            node.hooks = UserHandlers(prepared.handlers, node)
-        return node
+        return Node(ports, config.namespaces, _limits(config), self._heartbeat, self.instruments, NoHandlers())
 
     def _build_entrance(self) -> Entrance:
         config = self.config
-        gate = Gatekeeper(config.http, config.auth, self._prepared.keyring, config.namespaces, self.instruments)
+        keyring = self._prepared.keyring
+        gate = Gatekeeper(
+            config.http,
+            config.auth,
+            keyring,
+            config.namespaces,
+            self.instruments,
+            accepts_basic=lambda: keyring.accepts_basic,
+        )
         return Entrance(
             http=config.http,
             limits=HeadLimits(config.http.head_size, config.http.request_line_size, config.http.headers),
@@ -202,7 +211,10 @@ class RealtimeService(Service):
             raise ConfigError("", key, f"can't listen on {host}:{port}: {reason}") from None
 
     def startService(self) -> None:
+        """Timers, threads and user code. Raises `ConfigError` where the user's object can't be made."""
         super().startService()
+        if self._prepared.handlers is not None:
+            self.node.hooks = UserHandlers(self._prepared.handlers, self.node)
         self._prepared.threads.start()
         self._heartbeat.start()
         if self._refresher is not None:
@@ -252,6 +264,9 @@ class RealtimeService(Service):
         """Drain, then stop. Fires when every connection is gone."""
         super().stopService()
         self._draining = True
+        if self._reload_config is not None:  # under twistd, which does nothing with a second signal
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda number, frame: self._reactor.callFromThread(self._cut))
         for port in self._public:
             yield port.stopListening()
         yield self._drain()
@@ -261,6 +276,8 @@ class RealtimeService(Service):
         if self._internal is not None:
             yield self._internal.stopListening()
         self._prepared.threads.stop()
+        if self._log_observer is not None:
+            self._log_observer.flush()
 
     @inlineCallbacks
     def _drain(self) -> Any:
@@ -283,9 +300,9 @@ class RealtimeService(Service):
             self._reactor.callLater(0, self._tell, sessions[DRAIN_SLICE:])
 
     def _cut(self) -> None:
-        """The time is up."""
+        """The time is up, or somebody asked twice."""
         left = list(self.node.hub.sessions.values())
-        _log.warn("drain limit reached: {left} connections cut", left=self._caps.open)
+        _log.warn("drain is over: {left} connections cut", left=self._caps.open)
         for session in left:
             session.transport.abort()
         for door in self._doors:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 from twisted.internet.base import ReactorBase
-from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
+from zope.interface import implementer
 
 from realtime_svc import configfile
 from realtime_svc.config import Config
 from realtime_svc.core.instruments import Instruments
 from realtime_svc.errors import ConfigError
-from realtime_svc.log import observer
+from realtime_svc.log import LogObserver, observer
 from realtime_svc.service import Prepared, RealtimeService, prepare
 from realtime_svc.welcome import welcome
 
@@ -45,6 +46,7 @@ class Options(usage.Options):
         ["welcome", None, "Print addresses, development tokens and lines to try."],
     ]
     prepared: Prepared
+    _terminal: int | None = None
 
     def postOptions(self) -> None:
         """Read and check everything now: after this, twistd may fork, and nobody would see an error."""
@@ -58,6 +60,8 @@ class Options(usage.Options):
         if self["check"]:
             sys.stdout.write(f"{self.where}: the configuration is good\n")
             raise SystemExit(0)
+        if not (self.parent or {}).get("nodaemon"):
+            self._terminal = os.dup(2)  # a daemon's own stderr is /dev/null
 
     def load(self) -> Config:
         """The configuration as file, environment and flags have it now. Raises `ConfigError`."""
@@ -77,10 +81,19 @@ class Options(usage.Options):
     def where(self) -> str:
         return str(self["config"] or "configuration")
 
-    def die(self, error: ConfigError) -> None:
+    def die(self, error: ConfigError) -> NoReturn:
         """One line on stderr, and an exit code that says: configuration."""
-        sys.stderr.write(f"realtime_svc: {ConfigError(error.where or self.where, error.key, error.reason)}\n")
+        line = f"realtime_svc: {ConfigError(error.where or self.where, error.key, error.reason)}\n"
+        if self._terminal is None:
+            sys.__stderr__.write(line)  # type: ignore[union-attr]
+        else:
+            os.write(self._terminal, line.encode())
         raise SystemExit(EX_CONFIG)
+
+    def started(self) -> None:
+        """Nothing goes to the terminal any more."""
+        if self._terminal is not None:
+            os.close(self._terminal)
 
 
 class _Starting(RealtimeService):
@@ -89,13 +102,17 @@ class _Starting(RealtimeService):
     options: Options
 
     def privilegedStartService(self) -> None:
+        self._or_die(super().privilegedStartService)
+
+    def startService(self) -> None:
+        self._or_die(super().startService)
+        self.options.started()
+
+    def _or_die(self, step: Callable[[], None]) -> None:
         try:
-            super().privilegedStartService()
+            step()
         except ConfigError as error:
-            twistd: Any = self.options.parent or {}
-            if not twistd.get("nodaemon"):
-                raise ConfigError(error.where or self.options.where, error.key, error.reason) from None
-            _remove_pidfile(twistd.get("pidfile"))
+            _remove_pidfile((self.options.parent or {}).get("pidfile"))
             self.options.die(error)
 
 
@@ -116,19 +133,24 @@ def makeService(options: Options) -> RealtimeService:
     return service
 
 
+@implementer(ILogObserver)
 class _LazyObserver:
     """Opens the log at the first event: twistd has forked by then."""
 
     def __init__(self, options: Options, instruments: Instruments) -> None:
         self._options = options
         self._instruments = instruments
-        self._observer: ILogObserver | None = None
+        self._observer: LogObserver | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         if self._observer is None:
             log = self._options.prepared.config.log
             self._observer = observer(log, _log_file(self._options.parent or {}), instruments=self._instruments)
         self._observer(event)
+
+    def flush(self) -> None:
+        if self._observer is not None:
+            self._observer.flush()
 
 
 def _log_file(twistd: Any) -> Any:

@@ -42,6 +42,6 @@ def _to_try(public: str, token: str) -> list[str]:
         "",
         "try, in three terminals (what one sends, the others receive):",
         f"  REALTIME_SVC_TOKEN={token} .venv/bin/realtime-svc connect {public}/raw/chat:hello",
-        f'  npx wscat -H "Authorization: Bearer {token}" -c "{public}/ws?channel=chat:hello"',
+        f'  npx -y wscat -H "Authorization: Bearer {token}" -c "{public}/ws?channel=chat:hello"',
         f"""  curl -H "Authorization: Bearer {token}" -d '"hello"' {http}/publish/chat:hello""",
     ]

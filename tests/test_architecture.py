@@ -31,7 +31,18 @@ ADAPTERS = {
     "log",
     "driver",
 }
-COMPOSITION = {"service", "tap", "cli", "testing", "configfile", "configschema", "configrules", "devcert", "__main__"}
+COMPOSITION = {
+    "service",
+    "tap",
+    "cli",
+    "testing",
+    "configfile",
+    "configschema",
+    "configrules",
+    "devcert",
+    "welcome",
+    "__main__",
+}
 ROOM = {name: room for room, names in enumerate((VALUES, CORE, ADAPTERS, COMPOSITION)) for name in names}
 
 # The core does no I/O and has no clock of its own: not even with the standard library.

@@ -5,7 +5,7 @@ The order is that of the answers: 421, 403 (origin), 400 (where a credential may
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from realtime_svc import channel as channels
@@ -17,8 +17,9 @@ from realtime_svc.core.ports import Admitted, Authenticator
 from realtime_svc.errors import AuthenticationFailed, Refusal, bad_head, unauthorized
 from realtime_svc.model import ANONYMOUS, Credential, CredentialSource, Identity
 from realtime_svc.wire import plain, raw
-from realtime_svc.wire.http_head import RequestHead, parse_protocols
+from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.routes import Endpoint, Route
+from realtime_svc.wire.upgrade import parse_protocols
 
 MAX_FIRST_CHANNELS = 128
 _SUBPROTOCOLS = {Endpoint.PLAIN: plain.SUBPROTOCOL, Endpoint.RAW: raw.SUBPROTOCOL}
@@ -35,7 +36,7 @@ class _Offer:
 
 
 class Gatekeeper:
-    """Implements `core.ports.Gatekeeper`. `basic`: passwords are configured, so a challenge offers them."""
+    """Implements `core.ports.Gatekeeper`. `accepts_basic`: are there passwords, so that a challenge offers them?"""
 
     def __init__(
         self,
@@ -44,12 +45,14 @@ class Gatekeeper:
         authenticator: Authenticator,
         namespaces: Mapping[str, Namespace],
         instruments: Instruments,
+        accepts_basic: Callable[[], bool],
     ) -> None:
         self._http = http
         self._auth = auth
         self._authenticator = authenticator
         self._namespaces = namespaces
         self._instruments = instruments
+        self._accepts_basic = accepts_basic
         self._hosts = frozenset(host.lower() for host in http.allowed_hosts)
         self._origins = frozenset(origin.lower() for origin in http.allowed_origins)
 
@@ -158,7 +161,7 @@ class Gatekeeper:
         return Admitted(identity, selected, first, echo, event)
 
     def _challenge(self) -> Refusal:
-        return unauthorized(basic=bool(self._auth.passwords_file))
+        return unauthorized(basic=self._accepts_basic())
 
 
 def _without_port(host: str) -> str:

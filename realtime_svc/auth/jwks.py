@@ -119,8 +119,8 @@ class _Body(Protocol):
 class _Connection:
     """The way to the server for one request: TLS 1.2 or newer, a chain to `root`, a certificate for that very host.
 
-    It remembers what it connected, because a request of twisted.web that is cancelled half-way through the body
-    leaves its connection open.
+    It remembers what it connected: a request of twisted.web that is cancelled half-way through the body leaves its
+    connection open, and would wait for a polite end of TLS otherwise.
     """
 
     def __init__(self, reactor: Any, root: Any) -> None:
@@ -147,8 +147,8 @@ class _Connection:
 
     def abort(self) -> None:
         """End the connection now, if there is one."""
-        if self._protocol is not None:
-            self._protocol.abort()
+        if self._protocol is not None and self._protocol.transport.connected:
+            self._protocol.transport.abortConnection()
 
 
 class KeyServer:

@@ -213,7 +213,7 @@ def _jwk(entry: dict[str, Any], configured: frozenset[str], *, shared_secrets: b
 
 def _jwk_material(entry: dict[str, Any], *, shared_secrets: bool) -> Material | None:
     kind = entry.get("kty")
-    if "d" in entry:  # a private key that was published is no secret any more
+    if "d" in entry:  # a private key that was published is no secret any more; nothing is computed from it
         return None
     try:
         if kind == "oct":

@@ -23,7 +23,7 @@ def loads(raw: bytes) -> Any:
     try:
         text = raw.decode("utf-8")
         _check_depth(text)
-        value = json.loads(text, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
+        value = _DECODER.decode(text)
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
@@ -64,3 +64,6 @@ def _finite(text: str) -> float:
 
 def _no_constant(_name: str) -> NoReturn:
     raise ValueError("not a JSON number")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)

@@ -8,6 +8,7 @@ from pathlib import Path
 from realtime_svc import configfile
 from realtime_svc.cli import configtext
 from realtime_svc.cli.console import OK, Console
+from realtime_svc.errors import ConfigError
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -26,7 +27,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def check(arguments: argparse.Namespace, console: Console) -> int:
-    configfile.load(arguments.file, console.environ)
+    """All that the server reads before it starts is read: keys, certificates, passwords, schemas, user code."""
+    from realtime_svc.service import prepare  # here: the whole server hangs on it, and no other command needs it
+
+    config = configfile.load(arguments.file, console.environ)
+    try:
+        prepare(config, reactor=None)
+    except ConfigError as error:
+        raise ConfigError(error.where or str(arguments.file), error.key, error.reason) from None
     console.say(f"{arguments.file}: ok")
     return OK
 

@@ -11,11 +11,13 @@ import argparse
 import base64
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
@@ -73,7 +75,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     def finished(code: int) -> None:
         codes.append(code)
-        reactor.stop()
+        with suppress(ReactorNotRunning):  # Ctrl-C was faster
+            reactor.stop()
 
     reactor.callWhenRunning(start)
     reactor.run()

@@ -44,18 +44,25 @@ class Lines:
         except OSError:  # the terminal is gone
             data = b""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if not data and self._rest:
-            lines.append(self._rest)
         for line in lines:
-            self._deliver(line.removesuffix(b"\r").decode(errors="surrogateescape"))
-        if not data:
-            self._ended = True
-            self.stop()
-            self._deliver(None)
-        self.on_change()
+            self._line(line)
+        self.on_change() if data else self._end()
 
     def connectionLost(self, reason: Failure) -> None:
-        self._ended = True
+        """The other end of a pipe is gone, and all of it was read."""
+        self._end()
+
+    def _end(self) -> None:
+        self.stop()
+        if not self._ended:
+            self._ended = True
+            if self._rest:
+                self._line(self._rest)
+            self._deliver(None)
+            self.on_change()
+
+    def _line(self, line: bytes) -> None:
+        self._deliver(line.removesuffix(b"\r").decode(errors="surrogateescape"))
 
     def logPrefix(self) -> str:  # noqa: N802 (Twisted)
         return "terminal"

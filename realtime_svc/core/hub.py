@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from realtime_svc.core.fanout import fan_out
-from realtime_svc.core.session import Session
+from realtime_svc.core.session import Session, State
 from realtime_svc.model import Publication
 
 
@@ -67,7 +67,10 @@ class Hub:
         """The sessions that listen to `channel` now."""
         return tuple(self._channels.get(channel, ()))
 
+    def present(self) -> tuple[Session, ...]:
+        """The sessions that were let in: who has not authenticated yet is not among them."""
+        return tuple(session for session in self.sessions.values() if session.state is State.OPEN)
+
     def deliver(self, publication: Publication) -> None:
-        """To every subscriber of its channel; without a channel, to every session."""
-        receivers = self.subscribers(publication.channel) if publication.channel else tuple(self.sessions.values())
-        fan_out(publication, receivers)
+        """To every subscriber of its channel; without a channel, to everybody who was let in."""
+        fan_out(publication, self.subscribers(publication.channel) if publication.channel else self.present())

@@ -10,18 +10,20 @@ from realtime_svc.config import Namespace
 from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.hub import Hub
 from realtime_svc.core.instruments import Instruments
-from realtime_svc.core.messages import Publish
+from realtime_svc.core.messages import Failed, Publish
 from realtime_svc.core.payload import parse_json
 from realtime_svc.core.permissions import may
 from realtime_svc.core.ports import Authenticator, Broker, Clock, Dialect, Frame, Hooks, Run, Validator
 from realtime_svc.core.ratelimit import RateLimit
-from realtime_svc.core.session import Session
+from realtime_svc.core.session import Session, State
 from realtime_svc.errors import (
     EXPIRED,
     FORCED,
+    INTERNAL,
     NO_PONG,
     SHUTDOWN,
     AuthenticationFailed,
+    ConnectionClosing,
     Disconnect,
     ErrorCode,
     Refusal,
@@ -123,6 +125,18 @@ class Node:
         self.hub.unsubscribe_all(session)
         self._heartbeat.remove(session)
 
+    async def connect_hook(self, session: Session) -> None:
+        """Ask user code whether a client may come in. Raises `ConnectionClosing` where it says no, or fails."""
+        try:
+            await self.hooks.connect(session)
+        except ConnectionClosing:
+            raise
+        except Exception as error:
+            self.report("a connect handler failed", error)
+            self.count_error(failure := ReplyError(ErrorCode.INTERNAL))
+            session.say(Failed(failure))
+            raise ConnectionClosing(INTERNAL) from None
+
     def close_hook(self, session: Session, disconnect: Disconnect) -> None:
         """Tell user code that a connection it let in has ended."""
         self.run(self.hooks.close(session, disconnect), self._close_done)
@@ -173,6 +187,8 @@ class Node:
         return self.namespace(channel)
 
     def _subscribe(self, session: Session, channel: str) -> None:
+        if session.state >= State.CLOSING:  # user code may be late
+            return
         self.hub.subscribe(session, channel)
         self.instruments.subscriptions += 1
 
@@ -227,10 +243,10 @@ class Node:
             self._validator.check(channels.namespace_of(command.channel), event, value)
         return data
 
-    async def broadcast(self, data: bytes, *, exclude: str | None = None) -> None:
-        """To every client of the whole server, outside any channel. `data` is one JSON value."""
-        payload, _ = parse_json(data)
-        await self._broker.publish(Publication("", payload, exclude=exclude))
+    async def broadcast(self, data: bytes, *, is_json: bool = True, exclude: str | None = None) -> None:
+        """To every client of the whole server, outside any channel. `data` is one JSON value, or any bytes."""
+        payload = parse_json(data)[0] if is_json else data
+        await self._broker.publish(Publication("", payload, is_json, not is_json, exclude=exclude))
 
     # ---- counting
 

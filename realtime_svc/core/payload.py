@@ -61,7 +61,7 @@ def parse_json(data: bytes, depth: int = MAX_DEPTH) -> tuple[bytes, object]:
             value = _decode(data)
             # A newline inside a string has to be escaped (RFC 8259 7), so each raw one stands between tokens.
             return data.replace(b"\n", b" ").replace(b"\r", b" "), value
-    except Exception:  # noqa: BLE001 - DecodeError, UnicodeDecodeError, RecursionError, MemoryError: all one verdict
+    except Exception:  # DecodeError, UnicodeDecodeError, RecursionError, MemoryError: one verdict for all
         pass
     raise ReplyError(ErrorCode.BAD_REQUEST, _INVALID)
 

@@ -159,11 +159,12 @@ class Hooks(Protocol):
     """User code in the process. Each may wait; an exception other than `ReplyError` is reported as internal error."""
 
     async def connect(self, session: Session) -> None:
-        """After authentication, before the first command. Raises `ConnectionClosing` to deny."""
+        """After authentication, before the first command. Raises `ConnectionClosing` to deny; any other exception
+        ends the connection with 3004."""
 
     async def message(self, session: Session | None, publication: Publication) -> bool:
         """A client publishes (`session` is None for one that publishes over HTTP). False: it was dealt with, do not
         pass it on. Raises `ReplyError` to refuse."""
 
     async def close(self, session: Session, disconnect: Disconnect) -> None:
-        """The connection ended. Called exactly once for each session whose `connect` was called and did not deny."""
+        """The connection ended. Called exactly once for each session whose `connect` returned."""

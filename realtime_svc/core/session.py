@@ -136,17 +136,20 @@ class Session:
         """After authentication and before the first command: user code may deny, then the first subscriptions."""
         self._become(State.CONNECTING)
         self._watch_expiry()
-        if self.state is not State.CONNECTING:
+        if self._left():
             return
-        await self.node.hooks.connect(self)
+        await self.node.connect_hook(self)
         self._connected = True
         if self.state is State.CLOSED:  # it left while user code was thinking
             self.node.close_hook(self, self._disconnect or errors.CLOSED)
-        if self.state is not State.CONNECTING:
+        if self._left():
             return
         self._become(State.OPEN)
         for channel in self._first_channels:
             await self.carry_out(messages.Subscribe(channel))
+
+    def _left(self) -> bool:
+        return self.state >= State.CLOSING
 
     def _become(self, state: State) -> None:
         self.state = state

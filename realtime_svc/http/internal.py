@@ -34,6 +34,7 @@ class InternalSite(Site):
     is monotonic here and no time of day.)"""
 
     displayTracebacks = False  # noqa: N815 (Twisted)
+    noisy = False
 
     def startFactory(self) -> None:
         pass

@@ -68,7 +68,7 @@ class _QuietFactory(http.HTTPFactory):
 class PublicChannel(http.HTTPChannel):
     """One connection, fed by the front door, whose bounds hold: those of twisted.web are out of the way."""
 
-    totalHeadersSize = MAX_LENGTH = 2**22
+    totalHeadersSize = MAX_LENGTH = 2**22  # noqa: N815 (Twisted)
     web: PublicWeb
     finished: Callable[[bool], None]
     head: RequestHead

@@ -58,6 +58,15 @@ class FencedServerProtocol(WebSocketServerProtocol):
 
     # ---- handshake
 
+    def connectionMade(self) -> None:
+        """Without Autobahn's description of the transport, which reads certificates and formats addresses."""
+        self.transport.setTcpNoDelay(True)
+        self._transport_details = None  # type: ignore[assignment]
+        self._connectionMade()
+
+    def _onOpen(self) -> None:  # noqa: N802
+        self.onOpen()
+
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:  # noqa: N802, N803
         """Our own answer: fixed words, a JSON body, the connection closed."""
         refusal = self.refusal or Refusal(code, "bad_handshake", "the WebSocket handshake is not valid")

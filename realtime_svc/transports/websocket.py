@@ -26,10 +26,11 @@ from realtime_svc.model import RemoteAddress
 from realtime_svc.transports.autobahn_fence import FencedServerProtocol, server_factory
 from realtime_svc.transports.caps import Lease
 from realtime_svc.wire.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, websocket_frame
-from realtime_svc.wire.http_head import RequestHead, parse_protocols, rewrite_websocket_head
+from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.plain import PlainDialect
 from realtime_svc.wire.raw import RawDialect
 from realtime_svc.wire.routes import Endpoint, Route
+from realtime_svc.wire.upgrade import parse_protocols, rewrite_websocket_head
 
 DIALECTS: dict[Endpoint, Dialect] = {Endpoint.PLAIN: PlainDialect(), Endpoint.RAW: RawDialect()}
 PING = websocket_frame(OPCODE_PING, b"")

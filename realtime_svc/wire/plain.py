@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -93,7 +94,8 @@ class PlainDialect:
 
     def encode(self, reply: messages.Reply) -> frames.Frame | None:
         """One reply as one text frame."""
-        return frames.message_frame(_ENCODERS[type(reply)](reply))
+        encode: Callable[[Any], bytes] = _ENCODERS[type(reply)]
+        return frames.message_frame(encode(reply))
 
     def close_with(self, disconnect: Disconnect) -> Disconnect:
         """The close code on this protocol: as the table has it."""

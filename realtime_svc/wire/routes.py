@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from realtime_svc.channel import is_channel
 from realtime_svc.errors import Refusal, bad_head
-from realtime_svc.wire.http_head import RequestHead, check_websocket
+from realtime_svc.wire.http_head import RequestHead
+from realtime_svc.wire.upgrade import check_websocket
 
 
 class Endpoint(enum.Enum):

@@ -6,30 +6,21 @@ ASCII without spaces, so that it can stand in a header. `good_claims(now)` and `
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import json
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from realtime_svc.config import Jwt
+from tests.auth.forging import SECRET, Claims, Signer, b64, compact, es, forge, hs, nothing, pem, rs
 
-SECRET = "a shared secret for tests, and long enough for 512 bits as well!"
 AUDIENCE = "realtime"
 ISSUER = "https://issuer.test"
 LEEWAY = 5.0
-
-Header = dict[str, Any] | bytes
-Claims = dict[str, Any] | list[Any] | bytes
-Signer = Callable[[bytes], bytes]
 
 
 class BadToken(NamedTuple):
@@ -38,49 +29,6 @@ class BadToken(NamedTuple):
     name: str
     token: str
     cause: str
-
-
-def b64(raw: bytes) -> str:
-    """base64url without padding."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
-
-
-def compact(part: Header | Claims) -> bytes:
-    return part if isinstance(part, bytes) else json.dumps(part).encode("utf-8")
-
-
-def forge(header: Header, claims: Claims, sign: Signer) -> str:
-    """A token of exactly these parts."""
-    signed = f"{b64(compact(header))}.{b64(compact(claims))}"
-    return f"{signed}.{b64(sign(signed.encode('ascii')))}"
-
-
-def hs(secret: str | bytes = SECRET, digest: str = "sha256") -> Signer:
-    key = secret.encode("utf-8") if isinstance(secret, str) else secret
-    return lambda signed: hmac.new(key, signed, getattr(hashlib, digest)).digest()
-
-
-def rs(key: rsa.RSAPrivateKey, digest: hashes.HashAlgorithm | None = None) -> Signer:
-    return lambda signed: key.sign(signed, padding.PKCS1v15(), digest or hashes.SHA256())
-
-
-def es(key: ec.EllipticCurvePrivateKey, digest: hashes.HashAlgorithm | None = None) -> Signer:
-    def sign(signed: bytes) -> bytes:
-        r, s = decode_dss_signature(key.sign(signed, ec.ECDSA(digest or hashes.SHA256())))
-        size = (key.key_size + 7) // 8
-        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
-
-    return sign
-
-
-def pem(key: Any) -> bytes:
-    """A public key as PEM text."""
-    raw: bytes = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return raw
-
-
-def nothing(_signed: bytes) -> bytes:
-    return b""
 
 
 class Setup:
@@ -323,6 +271,7 @@ def _claims(claims: dict[str, Any], now: int) -> list[BadToken]:
         ("claims with trailing data", compact(claims) + b"{}", "malformed"),
         ("claims with a lone surrogate", compact(claims)[:-1] + b',"x":"\\ud800"}', "malformed"),
         ("claims deep", compact(claims)[:-1] + b',"x":' + b"[" * 2500 + b"]" * 2500 + b"}", "malformed"),
+        ("claims of 33 levels", compact(claims)[:-1] + b',"x":' + b"[" * 32 + b"]" * 32 + b"}", "malformed"),
         ("exp NaN", compact({**claims, "exp": float("nan")}), "malformed"),
         ("exp Infinity", compact({**claims, "exp": float("inf")}), "malformed"),
         ("nbf 1e999", compact(claims)[:-1] + b',"nbf":1e999}', "malformed"),

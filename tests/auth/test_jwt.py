@@ -16,7 +16,8 @@ from realtime_svc.auth.keys import Key, KeySet, algorithms_of, load_keys
 from realtime_svc.config import Jwt
 from realtime_svc.errors import AuthenticationFailed
 from realtime_svc.model import Identity
-from tests.auth.bad_tokens import AUDIENCE, LEEWAY, SECRET, SETUP, bad_tokens, es, forge, good_claims, hs, rs
+from tests.auth.bad_tokens import AUDIENCE, LEEWAY, SETUP, bad_tokens, good_claims
+from tests.auth.forging import SECRET, es, forge, hs, rs
 
 NOW = 1_800_000_000.0
 PLAIN = Jwt(algorithms=("HS256",), secret=SECRET, require_expiry=False)
@@ -159,6 +160,12 @@ class GoodTokenTests(SynchronousTestCase):
     def test_kid_is_ignored_by_a_key_without_name(self) -> None:
         """An issuer that puts a kid in can be used with a plain secret or PEM file."""
         self.assertEqual(cause_of(keeper_of(PLAIN), SETUP.sign({}, {"kid": "2026-01"})), "accepted")
+
+    def test_library_failure(self) -> None:
+        """Whatever the library raises while it verifies, the token is not good."""
+        config = Jwt(algorithms=("HS256",), secret=SECRET)
+        keys = KeySet([Key(None, frozenset(("HS256",)), SETUP.ed.public_key())])
+        self.assertEqual(cause_of(JwtKeeper(config, keys, lambda: NOW), SETUP.sign({})), "signature")
 
     def test_looks_like_jwt(self) -> None:
         """Three parts are worth a try."""

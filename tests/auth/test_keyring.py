@@ -18,7 +18,8 @@ from realtime_svc.config import Auth, Jwt
 from realtime_svc.core.ports import Authenticator
 from realtime_svc.errors import AuthenticationFailed, ConfigError
 from realtime_svc.model import BasicCredential, BearerCredential, Credential, CredentialSource, Identity
-from tests.auth.bad_tokens import SECRET, SETUP, bad_tokens, es, forge, good_claims
+from tests.auth.bad_tokens import SETUP, bad_tokens, good_claims
+from tests.auth.forging import SECRET, es, forge
 
 NOW = 1_800_000_000.0
 CHEAP = Cost(10, 1, 1)

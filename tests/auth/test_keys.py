@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc.auth.keys import MOST_KEYS, Key, KeySet, algorithms_of, load_keys, parse_jwks
 from realtime_svc.config import Jwt
 from realtime_svc.errors import ConfigError
-from tests.auth.bad_tokens import SECRET, SETUP, b64, pem
+from tests.auth.bad_tokens import SETUP
 from tests.auth.certificates import Authority
+from tests.auth.forging import SECRET, b64, pem
 
 EVERY = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA")
 

@@ -16,7 +16,8 @@ from realtime_svc.auth.tools import explain_token, make_token
 from realtime_svc.config import Jwt
 from realtime_svc.errors import ConfigError
 from realtime_svc.model import Identity
-from tests.auth.bad_tokens import SECRET, SETUP, bad_tokens, good_claims, pem
+from tests.auth.bad_tokens import SETUP, bad_tokens, good_claims
+from tests.auth.forging import SECRET, pem
 from tests.auth.test_keys import private_pem
 
 NOW = 1_800_000_000.0

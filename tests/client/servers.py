@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionRequest
@@ -13,15 +14,20 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+_Error = TypeVar("_Error", bound=Exception)
+
 
 class EchoProtocol(WebSocketServerProtocol):
     """Text `close <code> <reason>` closes; all else comes back as it is."""
 
     factory: EchoFactory
 
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.factory.protocols.append(self)
+
     def onConnect(self, request: ConnectionRequest) -> str | None:
         self.factory.requests.append(request)
-        self.factory.protocols.append(self)
         chosen: str | None = next(iter(request.protocols), None)
         return chosen
 
@@ -38,15 +44,13 @@ class EchoProtocol(WebSocketServerProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.factory.left.append(self.remoteCloseCode)
-        if self in self.factory.protocols:
-            self.factory.protocols.remove(self)
+        self.factory.protocols.remove(self)
         if not self.factory.protocols and self.factory.empty is not None:
-            empty, self.factory.empty = self.factory.empty, None
-            empty.callback(None)
+            self.factory.empty.callback(None)
 
 
 class EchoFactory(WebSocketServerFactory):
-    protocol = EchoProtocol
+    protocol: Any = EchoProtocol
     noisy = False
 
     def __init__(self, reactor: Any) -> None:
@@ -56,6 +60,46 @@ class EchoFactory(WebSocketServerFactory):
         self.protocols: list[EchoProtocol] = []
         self.left: list[int | None] = []
         self.empty: Deferred[None] | None = None
+
+
+class PlainProtocol(WebSocketServerProtocol):
+    """As much of plain.v1 as a client needs to be content: hello, ok, and one's own messages."""
+
+    factory: PlainFactory
+
+    def onConnect(self, request: ConnectionRequest) -> str:
+        self.factory.connections += 1
+        return "plain.v1"
+
+    def onOpen(self) -> None:
+        self.factory.newest = self
+        self.say({"hello": {"client": "c-1", "user": "42", "version": "1", "max_size": 65536}})
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N803 (Autobahn)
+        command = json.loads(payload)
+        if "publish" in command:
+            self.say({"message": command["publish"], "data": command["data"]})
+        self.say({"ok": next(iter(command)), "id": command["id"]})
+
+    def say(self, value: dict[str, Any]) -> None:
+        self.sendMessage(json.dumps(value).encode())
+
+
+class PlainFactory(WebSocketServerFactory):
+    protocol: Any = PlainProtocol
+    noisy = False
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__(reactor=reactor)
+        self.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=0)
+        self.connections = 0
+        self.newest: PlainProtocol | None = None
+
+    def drop(self) -> None:
+        """Break the newest connection."""
+        assert self.newest is not None
+        transport: Any = self.newest.transport
+        transport.abortConnection()
 
 
 class ScriptProtocol(Protocol):
@@ -104,6 +148,7 @@ class SocketCase(TestCase):
 
         self.reactor: Any = reactor
         self.echo = EchoFactory(reactor)
+        self.addCleanup(self._drop_all)
 
     def listen(self, factory: IProtocolFactory) -> int:
         port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -111,7 +156,7 @@ class SocketCase(TestCase):
         number: int = port.getHost().port
         return number
 
-    def tearDown(self) -> Deferred[None] | None:
+    def _drop_all(self) -> Deferred[None] | None:
         if not self.echo.protocols:
             return None
         self.echo.empty = Deferred()
@@ -119,3 +164,9 @@ class SocketCase(TestCase):
             transport: Any = protocol.transport
             transport.abortConnection()
         return self.echo.empty
+
+    async def failure(self, deferred: Deferred[Any], kind: type[_Error]) -> _Error:
+        """The error `deferred` fails with, which must be of this kind."""
+        error = await self.assertFailure(deferred, kind)
+        assert isinstance(error, kind)
+        return error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -39,7 +40,7 @@ class LinkCase(SynchronousTestCase):
         self.clock = Clock()
         self.link = Link(self.clock, self.limits)
         self.transport = PausingTransport()
-        factory = ClientFactory(self.clock, self.link, make_request("ws://127.0.0.1/"))  # type: ignore[arg-type]
+        factory = ClientFactory(self.clock, self.link, make_request("ws://127.0.0.1/"))
         self.protocol: ClientProtocol = factory.buildProtocol(None)
         self.protocol.makeConnection(self.transport)
 
@@ -54,6 +55,10 @@ class LinkCase(SynchronousTestCase):
         self.protocol.dataReceived(head + b"\r\n\r\n")
         self.successResultOf(self.link.opening)
         self.transport.clear()
+
+    def producer(self) -> Any:
+        """What the transport tells when the server does not read."""
+        return self.transport.producer
 
     def lose(self) -> None:
         self.protocol.connectionLost()
@@ -150,7 +155,7 @@ class FlowTests(LinkCase):
 
     def test_sending_is_refused_when_too_much_waits(self) -> None:
         self.open()
-        producer = self.transport.producer
+        producer = self.producer()
         self.link.send(b"x" * 900, binary=True)
         producer.pauseProducing()
         self.link.send(b"x" * 900, binary=True)
@@ -160,7 +165,7 @@ class FlowTests(LinkCase):
 
     def test_only_the_newest_ping_is_answered_while_the_server_does_not_read(self) -> None:
         self.open()
-        producer = self.transport.producer
+        producer = self.producer()
         self.protocol.dataReceived(server_frame(b"1", 9))
         self.assertEqual(self.opcodes(), [10])
         producer.pauseProducing()
@@ -174,7 +179,7 @@ class FlowTests(LinkCase):
 
     def test_no_pong_after_a_close(self) -> None:
         self.open()
-        producer = self.transport.producer
+        producer = self.producer()
         producer.pauseProducing()
         self.protocol.dataReceived(server_frame(b"1", 9))
         self.link.close(1000, b"")
@@ -198,11 +203,11 @@ class OpeningTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        self.opening: Deferred[object] = connect(self.reactor, "ws://127.0.0.1:8000/", open_timeout=10.0)  # type: ignore[arg-type]
+        self.opening = connect(self.reactor, "ws://127.0.0.1:8000/", open_timeout=10.0)
 
-    def connected(self) -> tuple[object, PausingTransport]:
+    def connected(self) -> tuple[Any, PausingTransport]:
         transport = PausingTransport()
-        protocol = self.reactor.tcpClients[0][2].buildProtocol(None)
+        protocol: Any = self.reactor.tcpClients[0][2].buildProtocol(None)
         protocol.makeConnection(transport)
         return protocol, transport
 
@@ -221,7 +226,7 @@ class OpeningTests(SynchronousTestCase):
     def test_refusal_whose_body_does_not_end(self) -> None:
         """The status came in time, and counts."""
         protocol, transport = self.connected()
-        protocol.dataReceived(b"HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\n{")  # type: ignore[attr-defined]
+        protocol.dataReceived(b"HTTP/1.1 403 No\r\nContent-Length: 100\r\n\r\n{")
         self.reactor.advance(10)
         self.assertEqual(self.failureResultOf(self.opening, HandshakeRefused).value.status, 403)
         self.assertTrue(transport.aborting)
@@ -231,7 +236,7 @@ class OpeningTests(SynchronousTestCase):
         self.failureResultOf(self.opening, CancelledError)
 
     def test_failure_of_the_network_is_told(self) -> None:
-        factory = self.reactor.tcpClients[0][2]
+        factory: Any = self.reactor.tcpClients[0][2]
         factory.clientConnectionFailed(None, Failure(OSError("no route")))
         self.reactor.advance(1)
         self.failureResultOf(self.opening, ConnectionFailed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -79,10 +80,8 @@ class Process(ProcessProtocol):
 
     def signal(self, number: int) -> None:
         """Send a signal, if the process is still there."""
-        try:
-            self.transport.signalProcess(number)  # type: ignore[union-attr, call-arg]
-        except ProcessExitedAlready:
-            pass
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess(number)  # type: ignore[union-attr]
 
     def kill(self) -> Deferred[int]:
         """End it at once, if it has not ended; fires when it is gone."""

@@ -8,7 +8,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from OpenSSL import SSL, crypto
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -21,79 +22,9 @@ from realtime_svc.config import Tls
 from realtime_svc.errors import ConfigError
 from realtime_svc.transports.tls import TICKET_KEY_LIFETIME, ServerTls
 from tests.client.pki import DAY, Authority, key_pem, new_key, pem, write_file, write_pair
+from tests.transports.handshakes import client_context, handshake, is_resumed, pump
 
 PROTOCOL_VERSION_ALERT = bytes((2, 70))  # RFC 8446 6: fatal, protocol_version
-
-
-def client_context(
-    authority: Authority,
-    *,
-    most: int | None = None,
-    ciphers: bytes | None = None,
-    alpn: list[bytes] | None = None,
-    groups: bytes | None = None,
-    identity: tuple[x509.Certificate, Any] | None = None,
-) -> SSL.Context:
-    """A client that checks the server's certificate against `authority` and can do nearly anything else."""
-    context = SSL.Context(SSL.TLS_METHOD)
-    if most is not None:
-        context.set_max_proto_version(most)
-    if ciphers is not None:
-        context.set_cipher_list(ciphers + b":@SECLEVEL=0")
-    if alpn is not None:
-        context.set_alpn_protos(alpn)
-    if groups is not None:
-        assert SSL._lib.SSL_CTX_set1_curves_list(context._context, groups) == 1  # type: ignore[attr-defined]
-    if identity is not None:
-        context.use_certificate(identity[0])
-        context.use_privatekey(identity[1])
-    store = context.get_cert_store()
-    assert store is not None
-    store.add_cert(crypto.X509.from_cryptography(authority.certificate))
-    context.set_verify(SSL.VERIFY_PEER, lambda *arguments: bool(arguments[-1]))
-    return context
-
-
-def pump(client: SSL.Connection, server: SSL.Connection) -> None:
-    """Carry what each side has to say to the other, until both are silent."""
-    moved = True
-    while moved:
-        moved = False
-        for source, target in ((client, server), (server, client)):
-            try:
-                target.bio_write(source.bio_read(65536))
-                moved = True
-            except SSL.WantReadError:
-                continue
-            try:
-                target.recv(1)
-            except (SSL.WantReadError, SSL.ZeroReturnError):
-                continue
-
-
-def handshake(
-    tls: ServerTls, context: SSL.Context, session: SSL.Session | None = None
-) -> tuple[SSL.Connection, SSL.Connection]:
-    """Client and server after a finished handshake; raises `SSL.Error` where one of them refuses."""
-    server = tls.serverConnectionForTLS(None)  # type: ignore[arg-type]
-    server.set_accept_state()
-    client = SSL.Connection(context, None)
-    client.set_connect_state()
-    if session is not None:
-        client.set_session(session)
-    for side in (client, server):
-        try:
-            side.do_handshake()
-        except SSL.WantReadError:
-            continue
-    pump(client, server)
-    for side in (client, server):
-        side.do_handshake()
-    return client, server
-
-
-def is_resumed(connection: SSL.Connection) -> bool:
-    return bool(SSL._lib.SSL_session_reused(connection._ssl))  # type: ignore[attr-defined]
 
 
 class TlsCase(SynchronousTestCase):
@@ -112,7 +43,8 @@ class TlsCase(SynchronousTestCase):
         return write_file(self.folder, name, data)
 
     def failure_of(self, settings: Tls) -> ConfigError:
-        return self.assertRaises(ConfigError, ServerTls, settings)
+        error: ConfigError = self.assertRaises(ConfigError, ServerTls, settings)
+        return error
 
 
 class SpokenTests(TlsCase):
@@ -186,9 +118,7 @@ class SpokenTests(TlsCase):
             self.assertEqual(client.get_alpn_proto_negotiated(), selected)
 
     def test_renegotiation_is_refused(self) -> None:
-        client, server = handshake(
-            ServerTls(self.settings()), client_context(self.authority, most=SSL.TLS1_2_VERSION)
-        )
+        client, server = handshake(ServerTls(self.settings()), client_context(self.authority, most=SSL.TLS1_2_VERSION))
         client.renegotiate()
         with self.assertRaises(SSL.WantReadError):
             client.do_handshake()
@@ -220,7 +150,7 @@ class SpokenTests(TlsCase):
 
         tls = ServerTls(self.settings())
         verifyObject(IOpenSSLServerConnectionCreator, tls)
-        wrapper = tls.wrap(Factory.forProtocol(Inner), Clock()).buildProtocol(None)  # type: ignore[arg-type]
+        wrapper = tls.wrap(Factory.forProtocol(Inner), Clock()).buildProtocol(None)
         transport = StringTransport()
         assert wrapper is not None
         wrapper.makeConnection(transport)
@@ -258,7 +188,7 @@ class SessionTests(TlsCase):
         """The resumed session knows the certificate that was shown in the first."""
         ca = self.file("ca.pem", pem(self.authority.certificate))
         tls = ServerTls(self.settings(client_certificates="required", client_ca=ca))
-        usage = x509.ExtendedKeyUsageOID.CLIENT_AUTH
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH
         context = client_context(self.authority, identity=self.authority.issue(["me"], usage=usage))
         client, _ = handshake(tls, context)
         _, server = handshake(tls, context, client.get_session())
@@ -290,7 +220,7 @@ class ClientCertificateTests(TlsCase):
     def setUp(self) -> None:
         super().setUp()
         self.ca = self.file("ca.pem", pem(self.authority.certificate))
-        usage = x509.ExtendedKeyUsageOID.CLIENT_AUTH
+        usage = ExtendedKeyUsageOID.CLIENT_AUTH
         self.good = self.authority.issue(["me"], usage=usage)
         self.foreign = Authority("another authority").issue(["me"], usage=usage)
         self.expired = self.authority.issue(["me"], usage=usage, begins=-2 * DAY, ends=-DAY)

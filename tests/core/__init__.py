@@ -1,0 +1,1 @@
+"""Room 1: the core, without sockets."""
