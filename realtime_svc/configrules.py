@@ -30,7 +30,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _http(config.http)
     yield from _websocket(config.websocket)
     yield from _limits(config.limits)
-    yield from _auth(config.auth)
+    yield from _auth(config.auth, config.http)
     yield from _jwt(config.auth.jwt)
     for name, namespace in config.namespaces.items():
         yield from _namespace(("namespaces", name), name, namespace, config.schemas.folder)
@@ -128,7 +128,7 @@ def _limits(limits: Limits) -> Iterator[Problem]:
         yield ("limits", "queue_size"), "must hold at least one message (limits.message_size)"
 
 
-def _auth(auth: Auth) -> Iterator[Problem]:
+def _auth(auth: Auth, http: Http) -> Iterator[Problem]:
     owners: dict[str, str] = {}
     for user, token in auth.tokens.items():
         path = ("auth", "tokens", user)
@@ -140,6 +140,8 @@ def _auth(auth: Auth) -> Iterator[Problem]:
             yield path, "is the token of another user too"
     if auth.cookie and not _TOKEN.fullmatch(auth.cookie):
         yield ("auth", "cookie"), "is not a cookie name (RFC 6265)"
+    if auth.cookie and "*" in http.allowed_origins:  # browsers send cookies along, whatever page connects
+        yield ("auth", "cookie"), 'needs origins that are named: http.allowed_origins has "*"'
 
 
 def _jwt(jwt: Jwt) -> Iterator[Problem]:

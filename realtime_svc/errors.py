@@ -64,9 +64,9 @@ class Disconnect(NamedTuple):
 
     @property
     def reconnect(self) -> bool:
-        """Does a client come back? The range rule of the Centrifugo SDKs; below 3000 only 1009 and 1002 stop them."""
+        """Does a client come back? The range rule of the Centrifugo SDKs; below 3000, not where it broke a rule."""
         if self.code < 3000:
-            return self.code not in (1000, 1002, 1003, 1007, 1008, 1009)
+            return self.code not in (1002, 1003, 1007, 1008, 1009)
         return not (3500 <= self.code <= 3999 or 4500 <= self.code <= 4999)
 
 

@@ -36,7 +36,8 @@ from realtime_svc.http.internal import internal_site
 from realtime_svc.http.public import PublicWeb
 from realtime_svc.metrics import exposition
 from realtime_svc.transports.caps import Caps
-from realtime_svc.transports.frontdoor import Entrance, FrontDoorFactory
+from realtime_svc.transports.entrance import Entrance
+from realtime_svc.transports.frontdoor import FrontDoorFactory
 from realtime_svc.transports.proxied import ProxiedFactory
 from realtime_svc.transports.sse import SseLink
 from realtime_svc.transports.tls import ServerTls
@@ -199,8 +200,8 @@ class RealtimeService(Service):
             factory = self._prepared.tls.wrap(factory, self._reactor)
             factory.noisy = False
         if listener.proxy_protocol:
-            sources = Networks(listener.proxy_sources)
-            factory = ProxiedFactory(factory, sources, self._reactor, self.config.http.head_timeout)
+            sources, timeout = Networks(listener.proxy_sources), self.config.http.head_timeout
+            factory = ProxiedFactory(factory, sources, self._reactor, timeout, self.node.refused)
         return factory
 
     def _listen(self, key: str, host: str, port: int, factory: Any) -> Any:

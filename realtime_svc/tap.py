@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from twisted.internet.base import ReactorBase
+from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.logfile import LogFile
 from zope.interface import implementer
@@ -60,7 +61,7 @@ class Options(usage.Options):
         if self["check"]:
             sys.stdout.write(f"{self.where}: the configuration is good\n")
             raise SystemExit(0)
-        if not (self.parent or {}).get("nodaemon"):
+        if not self.twistd.get("nodaemon"):
             self._terminal = os.dup(2)  # a daemon's own stderr is /dev/null
 
     def load(self) -> Config:
@@ -76,6 +77,11 @@ class Options(usage.Options):
         if path is not None:
             path = self._absolute = getattr(self, "_absolute", path.absolute())
         return configfile.load(path, os.environ, flags)
+
+    @property
+    def twistd(self) -> Any:
+        """The options of twistd itself."""
+        return self.parent or {}
 
     @property
     def where(self) -> str:
@@ -112,7 +118,7 @@ class _Starting(RealtimeService):
         try:
             step()
         except ConfigError as error:
-            _remove_pidfile((self.options.parent or {}).get("pidfile"))
+            _remove_pidfile(self.options.twistd.get("pidfile"))
             self.options.die(error)
 
 
@@ -145,7 +151,7 @@ class _LazyObserver:
     def __call__(self, event: dict[str, Any]) -> None:
         if self._observer is None:
             log = self._options.prepared.config.log
-            self._observer = observer(log, _log_file(self._options.parent or {}), instruments=self._instruments)
+            self._observer = observer(log, _log_file(self._options.twistd), instruments=self._instruments)
         self._observer(event)
 
     def flush(self) -> None:

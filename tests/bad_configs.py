@@ -152,6 +152,7 @@ FILES: tuple[tuple[str, str, str], ...] = (
     ('[auth.tokens]\n"a\\u0007" = "a-token-of-16-characters"', 'auth.tokens."a\\u0007"', "no control characters"),
     ("[auth.tokens]\nalice = 'a token of 16 characters'", "auth.tokens.alice", "a token has letters, digits"),
     ("[auth.tokens]\na = 'a-token-of-16-chars'\nb = 'a-token-of-16-chars'", "auth.tokens.b", "of another user too"),
+    ("[auth]\ncookie = 'a'\n[http]\nallowed_origins = ['*']", "auth.cookie", "needs origins that are named"),
     ("[auth]\ncookie = 'a;b'", "auth.cookie", "is not a cookie name"),
     ("[auth.jwt]\nalgorithms = ['HS256']", "auth.jwt.algorithms", "needs a key"),
     ("[auth.jwt]\nsecret = 'c4f1ac7e0ab4fd0ac8bb3b0ac4bcac4f1a'", "auth.jwt.algorithms", "is needed with secret"),

@@ -53,7 +53,7 @@ class Gatekeeper:
         self._namespaces = namespaces
         self._instruments = instruments
         self._accepts_basic = accepts_basic
-        self._hosts = frozenset(host.lower() for host in http.allowed_hosts)
+        self._hosts = frozenset(host.lower().strip("[]") for host in http.allowed_hosts)
         self._origins = frozenset(origin.lower() for origin in http.allowed_origins)
 
     def prepare(self, head: RequestHead) -> Awaitable[None] | None:
@@ -165,7 +165,8 @@ class Gatekeeper:
 
 
 def _without_port(host: str) -> str:
-    return host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    """`[::1]:80` -> `::1`, `localhost:80` -> `localhost`."""
+    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
 
 
 def _same(authority: str, host: str | None, scheme: str) -> bool:

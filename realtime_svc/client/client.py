@@ -176,8 +176,6 @@ class Client:
         except Exception as failed:
             return failed, 0.0
         self._connection, self._bye = connection, None
-        if self._stopping:
-            connection.close()
         began = self._clock.seconds()
         error = await self._converse(connection)
         self._connection, self.client_id, self.user = None, "", ""

@@ -194,7 +194,7 @@ class Link:
             self._protocol.drop()
 
     def _answer_ping(self, payload: bytes) -> None:
-        if self._protocol is not None and not self._closing:
+        if self._protocol is not None:
             self._protocol.sendPong(payload)
 
     def _read(self, reading: bool) -> None:

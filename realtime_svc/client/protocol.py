@@ -56,8 +56,6 @@ class ClientProtocol(WebSocketClientProtocol):
         self.link.heard()
         try:
             if self.state == self.STATE_CONNECTING:
-                if self.link.opening.called:
-                    return
                 data = self.link.reply.feed(data)
             if data:
                 super().dataReceived(data)
@@ -92,8 +90,7 @@ class ClientProtocol(WebSocketClientProtocol):
         self.link.opened()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N803 (Autobahn)
-        if not self.failedByMe:
-            self.link.message(bytes(payload) if isBinary else payload.decode())
+        self.link.message(bytes(payload) if isBinary else payload.decode())
 
     def onPing(self, payload: bytes) -> None:
         self.link.pinged(payload)

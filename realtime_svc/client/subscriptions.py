@@ -136,8 +136,7 @@ class Subscriptions:
     def _drop(self, wanted: _Subscription, error: Exception, *, report: bool = True) -> None:
         """Whoever waits for the first confirmation gets the error; else it is reported."""
         _cancel(wanted)
-        if self._wanted.get(wanted.channel) is wanted:
-            del self._wanted[wanted.channel]
+        self._wanted.pop(wanted.channel, None)
         ready, wanted.ready = wanted.ready, None
         if ready is not None:
             ready.errback(error)

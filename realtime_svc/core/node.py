@@ -109,7 +109,7 @@ class Node:
         self.instruments.closes[disconnect.code] += 1
         if disconnect not in _EXPECTED:
             self._note(f"close {disconnect.code}", f"closed {session.remote}: {disconnect.code} {disconnect.reason}")
-        self._forget(session)
+        self.left(session)
 
     def ended(self, session: Session) -> None:
         """The connection is gone."""
@@ -117,10 +117,11 @@ class Node:
             self.hub.release_user(session.identity.user)
         if self.hub.sessions.pop(session.id, None) is None:
             return
-        self._forget(session)
+        self.left(session)
         self.instruments.connections[session.dialect.name] -= 1
 
-    def _forget(self, session: Session) -> None:
+    def left(self, session: Session) -> None:
+        """A session gets nothing any more. May be called again."""
         self.instruments.subscriptions -= len(session.channels)
         self.hub.unsubscribe_all(session)
         self._heartbeat.remove(session)

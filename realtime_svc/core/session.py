@@ -158,15 +158,27 @@ class Session:
         """End the connection. What is queued is delivered first, unless `flush` is off (the client takes nothing)."""
         if self.state >= State.CLOSING:
             return
-        self.state = State.CLOSING
-        self._disconnect = disconnect
-        self._backlog = None
-        self._stop_timer()
+        self._begin_to_close(disconnect)
         self.node.leaving(self, disconnect)
         if not flush:
             self._outbox.drop()
         self._outbox.when_flushed(self._say_goodbye)
         self.reading.release()
+
+    def leave(self, disconnect: Disconnect) -> None:
+        """The transport closes of its own accord: nothing goes out any more. `ended` follows. May be called again."""
+        if self.state >= State.CLOSING:
+            return
+        self._begin_to_close(disconnect)
+        self.node.left(self)
+        self._outbox.drop()
+        self.reading.release()
+
+    def _begin_to_close(self, disconnect: Disconnect) -> None:
+        self.state = State.CLOSING
+        self._disconnect = disconnect
+        self._backlog = None
+        self._stop_timer()
 
     def _say_goodbye(self) -> None:
         assert self._disconnect is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -17,7 +17,7 @@ from twisted.web import http
 from realtime_svc.core.messages import Publish
 from realtime_svc.core.node import EVENT_TAG, Node
 from realtime_svc.core.ports import Admitted, Gatekeeper, Run
-from realtime_svc.errors import ErrorCode, Refusal, ReplyError
+from realtime_svc.errors import ErrorCode, Refusal, ReplyError, bad_head
 from realtime_svc.model import ClientInfo, Identity, RemoteAddress
 from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.http_response import refusal_body
@@ -31,6 +31,15 @@ STATUS = {
     ErrorCode.INTERNAL: 500,
 }
 MAX_EVENT = 64
+
+
+class Visitor(Protocol):
+    """Whose connection it is, and who decides when it is read and closed: the front door."""
+
+    def body_received(self) -> None: ...
+    def responded(self, persistent: bool) -> None: ...
+    def unblocked(self) -> None: ...
+
 
 OpenStream = Callable[[Node, http.Request, Identity, RemoteAddress, str], None]
 
@@ -48,14 +57,14 @@ class PublicWeb:
         self.open_stream = open_stream
         self.factory = _QuietFactory(reactor=reactor)
 
-    def exchange(self, transport: Any, finished: Callable[[bool], None]) -> PublicChannel:
+    def exchange(self, transport: Any, visitor: Visitor) -> PublicChannel:
         """The HTTP side of one connection."""
         channel = PublicChannel()
         channel.web = self
         channel.factory = self.factory
         channel.requestFactory = PublicRequest
         channel.timeOut = None  # the front door watches the time
-        channel.finished = finished
+        channel.visitor = visitor
         channel.makeConnection(transport)
         return channel
 
@@ -70,10 +79,15 @@ class PublicChannel(http.HTTPChannel):
 
     totalHeadersSize = MAX_LENGTH = 2**22  # noqa: N815 (Twisted)
     web: PublicWeb
-    finished: Callable[[bool], None]
+    visitor: Visitor
     head: RequestHead
     route: Route
     remote: RemoteAddress
+
+    @property
+    def blocked(self) -> bool:
+        """Does the socket's buffer hold so much that no further request should be answered?"""
+        return bool(self._waitingForTransport)
 
     def begin(self, head: RequestHead, route: Route, remote: RemoteAddress, data: bytes) -> None:
         self.head, self.route, self.remote = head, route, remote
@@ -82,46 +96,99 @@ class PublicChannel(http.HTTPChannel):
     def body(self, data: bytes) -> None:
         self.dataReceived(data)
 
+    def leave(self) -> None:
+        self.unregister_from_transport()
+
     def lost(self, reason: Failure) -> None:
         self.connectionLost(reason)
 
-    def requestDone(self, request: http.Request) -> None:  # noqa: N802
+    # ---- what twisted.web does to the connection is left to the front door
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.unregister_from_transport = self._networkProducer.unregisterProducer
+        self._networkProducer = http._NoPushProducer()
+
+    def allHeadersReceived(self) -> None:  # noqa: N802 (Twisted)
+        """Nobody who may not come in has his body read, or is told to send it (Expect: 100-continue)."""
+        request = self.requests[-1]
+        request.clientproto = self._version
+        self.persistent = self.checkPersistence(request, self._version)
+        if request.admit():
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:  # noqa: N802 (Twisted)
+        if self.requests:  # else it was answered before it was complete
+            self.visitor.body_received()
+            super().allContentReceived()
+
+    def requestDone(self, request: http.Request) -> None:  # noqa: N802 (Twisted)
         super().requestDone(request)
-        self.finished(bool(self.persistent))
+        self.visitor.responded(bool(self.persistent))
+
+    def resumeProducing(self) -> None:
+        super().resumeProducing()
+        self.visitor.unblocked()
+
+    def loseConnection(self) -> None:
+        """The front door does, when the response is complete."""
+
+    def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802 (Twisted)
+        """The head was checked, so this is about the chunks of a body."""
+        if self.requests:
+            self.requests[0].refuse(bad_head("bad_chunk", "the body is not in chunks as RFC 9112 7.1 has them"))
 
 
 class PublicRequest(http.Request):
     """One request."""
 
     channel: PublicChannel
+    admitted: Admitted | None = None
+    _parsePOSTFormSubmission = False  # noqa: N815 (Twisted): a body is a payload, whatever its type
 
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+    def parseCookies(self) -> None:  # noqa: N802 (Twisted)
+        """The gatekeeper has read them."""
+
+    def admit(self) -> bool:
+        """May it come in? False: it was answered."""
+        try:
+            self._allow_origin()
+            if self.channel.head.method != "OPTIONS":
+                self.admitted = self.channel.web.gate.admit(self.channel.head, self.channel.route)
+        except Refusal as refusal:
+            self.refuse(refusal)
+        except Exception as error:
+            self._failed(error)
+        return not self.finished
+
+    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 (Twisted)
         """A chunked body has no length beforehand: count it."""
+        if self.finished:
+            return
         assert self.content is not None
         if self.content.tell() + len(data) <= self.channel.web.body_size:
             super().handleContentChunk(data)
-        elif not self.finished and not self.startedWriting:
-            self._refuse(Refusal(413, "body_too_big", "the body is too big"))
+        else:
+            self.refuse(Refusal(413, "body_too_big", "the body is too big"))
 
     def process(self) -> None:
         """The request is complete."""
-        if self.finished:
-            return
         try:
             self._answer()
         except Refusal as refusal:
-            self._refuse(refusal)
+            self.refuse(refusal)
         except Exception as error:
-            self.channel.web.node.report("an HTTP request failed", error)
-            self._refuse(Refusal(500, "internal", "internal error"))
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.channel.web.node.report("an HTTP request failed", error)
+        self.refuse(Refusal(500, "internal", "internal error"))
 
     def _answer(self) -> None:
-        web, channel = self.channel.web, self.channel
-        self._allow_origin()
-        if channel.head.method == "OPTIONS":
+        web, channel, admitted = self.channel.web, self.channel, self.admitted
+        if admitted is None:
             self._preflight()
             return
-        admitted = web.gate.admit(channel.head, channel.route)
         assert admitted.identity is not None
         if channel.route.endpoint is Endpoint.SSE:
             web.open_stream(web.node, self, admitted.identity, channel.remote, channel.route.channel)
@@ -182,7 +249,7 @@ class PublicRequest(http.Request):
         self.write(data)
         self.finish()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def refuse(self, refusal: Refusal) -> None:
         """The status, a JSON body, and no further request on this connection."""
         self.channel.web.node.refused(refusal, self.channel.remote.host)
         data = refusal_body(refusal)
@@ -191,6 +258,7 @@ class PublicRequest(http.Request):
             self.setHeader(name.encode(), value.encode())
         self.setHeader(b"content-type", b"application/json")
         self.setHeader(b"content-length", str(len(data)).encode())
+        self.setHeader(b"cache-control", b"no-store")
         self.setHeader(b"connection", b"close")
         self.channel.persistent = False
         self.write(data)

@@ -2,7 +2,9 @@
 
 Autobahn's state machine reads frames. Its timers, its logging, its HTTP answers and its way of ending a connection are
 replaced: the timers run on a global loop in whole seconds, disabled logging still formats its arguments, the answers
-repeat what the client sent, and a connection that is dropped may be held open by a peer that does not read.
+repeat what the client sent, and a connection that is dropped may be held open by a peer that does not read. So is
+permessage-deflate: an offer that can't be accepted is passed over instead of failing the handshake, and the length of
+an inflated message is exact.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 from typing import Any
 
 import autobahn.websocket.protocol
+from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateOfferAccept
+from twisted.python.failure import Failure
 
 from realtime_svc.config import Deflate
 from realtime_svc.errors import Refusal
+from realtime_svc.wire import deflate
 from realtime_svc.wire.frames import websocket_frame
 from realtime_svc.wire.http_response import refusal_response
 
@@ -25,7 +29,8 @@ def _no_format(value: object) -> str:
 
 autobahn.websocket.protocol.pformat = _no_format  # type: ignore[assignment, attr-defined]  # 29 options were formatted for every connection
 
-MAX_DISCARDED = 64 * 2**20  # bytes that are read and thrown away after we failed a connection
+MAX_DISCARDED = 64 * 2**20  # bytes that are read and thrown away behind the end of a connection
+_RESERVED_CODES = (1004, 1005, 1006)
 
 
 class _Silent:
@@ -37,6 +42,27 @@ class _Silent:
     trace = debug = info = warn = error = critical = failure = _nothing
 
 
+class _Deflate(deflate.MessageDeflate):
+    """permessage-deflate in the words of Autobahn, which calls it for what comes in."""
+
+    EXTENSION_NAME = deflate.NAME
+    start_decompress_message = deflate.MessageDeflate.begin
+
+    def decompress_message_data(self, data: bytes, max_output_len: int | None = None) -> bytes:
+        try:
+            return self.inflate(data)
+        except deflate.TooBig:
+            raise PayloadExceededError from None
+        except deflate.Corrupt:
+            raise PayloadCorruptError from None
+
+    def end_decompress_message(self) -> None:
+        try:
+            self.finish()
+        except deflate.Corrupt:
+            raise PayloadCorruptError from None
+
+
 class FencedServerProtocol(WebSocketServerProtocol):
     """Autobahn's server protocol without its timers, logs, HTTP answers and per-message Deferreds.
 
@@ -46,7 +72,9 @@ class FencedServerProtocol(WebSocketServerProtocol):
 
     log = _Silent()
     transport: Any
+    deflate = Deflate()
     refusal: Refusal | None = None
+    extensions_answer = ""
     frames_in = 0
     discarded = 0
 
@@ -57,6 +85,20 @@ class FencedServerProtocol(WebSocketServerProtocol):
         raise NotImplementedError
 
     # ---- handshake
+
+    def _parseExtensionsHeader(self, header: str, removeQuotes: bool = True) -> list[Any]:  # noqa: N802, N803
+        """Agree to an extension, or to none, and leave nothing for Autobahn to agree to."""
+        terms = deflate.agree(header, self.deflate)
+        if terms is not None:
+            self._perMessageCompress = _Deflate(terms, self.deflate.memory_level, self.maxMessagePayloadSize)
+            self.extensions_answer = terms.answer
+        return []
+
+    def succeedHandshake(self, res: tuple[str | None, dict[str, str]]) -> None:  # noqa: N802
+        subprotocol, headers = res
+        if self.extensions_answer:
+            headers["Sec-WebSocket-Extensions"] = self.extensions_answer
+        super().succeedHandshake((subprotocol, headers))
 
     def connectionMade(self) -> None:
         """Without Autobahn's description of the transport, which reads certificates and formats addresses."""
@@ -82,12 +124,11 @@ class FencedServerProtocol(WebSocketServerProtocol):
             self.on_message(b"".join(self.message_data), self.message_is_binary)
         self.message_data = []
 
-    def onFrameData(self, payload: bytes) -> bool | None:  # noqa: N802
-        """Once we failed the connection, payloads are thrown away: a control frame may claim any length."""
-        if self.failedByMe:
-            return None
-        result: bool | None = super().onFrameData(payload)
-        return result
+    def onMessageFrameBegin(self, length: int) -> None:  # noqa: N802
+        """A compressed message is measured while it is inflated; deflate makes some longer than they are."""
+        if self._isMessageCompressed:
+            length -= min(length, length // 64 + 64)
+        super().onMessageFrameBegin(length)
 
     def onFrameEnd(self) -> bool | None:  # noqa: N802
         self.frames_in += 1
@@ -95,14 +136,28 @@ class FencedServerProtocol(WebSocketServerProtocol):
         return result
 
     def consume(self, data: bytes) -> None:
-        """Feed the state machine. After a failure only the peer's Close is of interest, and not for ever."""
-        if self.failedByMe:
+        """Feed the state machine; throw away what comes behind the end, but not for ever."""
+        if self.state == self.STATE_CLOSED:
             self.discarded += len(data)
             if self.discarded > MAX_DISCARDED:
                 self.transport.abortConnection()
-                return
+            return
         self.data += data
         self.consumeData()
+
+    def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:  # noqa: N802, N803
+        """Send code and reason back, if they are not the answer to ours, and end (RFC 6455 5.5.1, 7.4)."""
+        if code is not None and not _may_be_sent(code):
+            return self._protocol_violation("invalid close code")
+        try:
+            self.remoteCloseReason = reasonRaw.decode() if reasonRaw is not None else None
+        except UnicodeDecodeError:
+            return self._invalid_payload("the close reason is not UTF-8")
+        self.remoteCloseCode = code
+        self.wasClean = True
+        self.sendCloseFrame(code=code, reasonUtf8=reasonRaw, isReply=True)
+        self.dropConnection()
+        return True
 
     # ---- writing
 
@@ -111,38 +166,58 @@ class FencedServerProtocol(WebSocketServerProtocol):
 
     def compress(self, payload: bytes, opcode: int) -> bytes:
         """One compressed message (RFC 7692). Autobahn's `sendMessage` would measure it against the inbound limit."""
-        deflate: Any = self._perMessageCompress
-        deflate.start_compress_message()
-        body = deflate.compress_message_data(payload) + deflate.end_compress_message()
-        return websocket_frame(opcode, body, compressed=True)
+        codec: Any = self._perMessageCompress
+        return websocket_frame(opcode, codec.compress(payload), compressed=True)
 
     # ---- ending
 
+    def _protocol_violation(self, reason: str) -> bool:
+        self._fail_connection(self.CLOSE_STATUS_CODE_PROTOCOL_ERROR, reason)
+        return True
+
+    def _invalid_payload(self, reason: str) -> bool:
+        self._fail_connection(self.CLOSE_STATUS_CODE_INVALID_PAYLOAD, reason)
+        return True
+
     def _fail_connection(self, code: int = 1001, reason: str = "") -> None:
-        """A violation: say which code, then read on (and throw away) until the peer has closed or the time is up."""
-        if self.state in (self.STATE_OPEN, self.STATE_CLOSING):
-            self.failedByMe = True
+        """A violation: say which code, and end. What still comes is not looked at (RFC 6455 7.1.7)."""
+        if self.state not in (self.STATE_OPEN, self.STATE_CLOSING):
+            return
+        self.failedByMe = True
         if self.state == self.STATE_OPEN:
             self.failing(code)
             self.sendCloseFrame(code=code, reasonUtf8=reason.encode()[:123], isReply=False)
-            self.linger()
-        elif self.state == self.STATE_CLOSING:
-            self.dropConnection(abort=False)
+        self.dropConnection()
+
+    def forget(self, reason: Failure) -> None:
+        """The connection is gone. Autobahn's own `connectionLost` fails on some of OpenSSL's errors."""
+        self.wasNotCleanReason = self.wasNotCleanReason or "connection lost"
+        self._connectionLost(reason)
 
     def failing(self, code: int) -> None:
         """A hook: we are about to close with `code` for a violation."""
 
     def dropConnection(self, abort: bool = False) -> None:  # noqa: N802
-        """Orderly: what was written goes out first. Autobahn would reset the connection after a clean close."""
+        """Orderly: what was written goes out, then FIN, and we read on until the peer's FIN. Closing at once would
+        reset the connection where something unread is left, and take along what the peer has not got yet."""
         self.unregisterProducer()
         if self.state != self.STATE_CLOSED:
             self.droppedByMe = True
             self.state = self.STATE_CLOSED
+            self.data = b""
             self.linger()
-            self.transport.loseConnection()
+            if hasattr(self.transport, "wrappedProtocol"):  # TLS says goodbye by itself
+                self.transport.loseConnection()
+            else:
+                self.transport.loseWriteConnection()
 
 
-def server_factory(protocol: type[FencedServerProtocol], message_size: int, deflate: Deflate) -> WebSocketServerFactory:
+def _may_be_sent(code: int) -> bool:
+    """RFC 6455 7.4 and the IANA registry of close codes."""
+    return (1000 <= code <= 1014 and code not in _RESERVED_CODES) or 3000 <= code <= 4999
+
+
+def server_factory(protocol: type[FencedServerProtocol], message_size: int, settings: Deflate) -> WebSocketServerFactory:
     """A factory with every option set once, and the protocol's options as class attributes, which saves memory."""
     factory = WebSocketServerFactory(None, server=None)
     factory.setProtocolOptions(
@@ -162,33 +237,10 @@ def server_factory(protocol: type[FencedServerProtocol], message_size: int, defl
         serveFlashSocketPolicy=False,
         utf8validateIncoming=True,
         requireMaskedClientFrames=True,
-        perMessageCompressionAccept=_acceptor(deflate, message_size),
     )
     options = {name: getattr(factory, name) for name in protocol.CONFIG_ATTRS}
     options["perMessageCompressionAccept"] = staticmethod(factory.perMessageCompressionAccept)
+    options["deflate"] = settings
     configured: Any = type(protocol.__name__, (protocol,), options)
     factory.protocol = configured
     return factory
-
-
-def _acceptor(deflate: Deflate, message_size: int) -> Any:
-    """Choose among a client's offers of permessage-deflate; None: speak without it."""
-
-    def accept(offers: list[Any]) -> PerMessageDeflateOfferAccept | None:
-        for offer in offers:
-            if deflate.enabled and isinstance(offer, PerMessageDeflateOffer):
-                asked = offer.request_max_window_bits
-                if asked == 8:  # zlib can't make a raw stream with so small a window
-                    continue
-                return PerMessageDeflateOfferAccept(
-                    offer,
-                    request_no_context_takeover=offer.accept_no_context_takeover and not deflate.context_takeover,
-                    request_max_window_bits=deflate.window_bits if offer.accept_max_window_bits else 0,
-                    no_context_takeover=offer.request_no_context_takeover or not deflate.context_takeover,
-                    window_bits=min(asked, deflate.window_bits) if asked else deflate.window_bits,
-                    mem_level=deflate.memory_level,
-                    max_message_size=message_size,
-                )
-        return None
-
-    return accept

@@ -10,65 +10,29 @@ Whatever is refused gets its status, a JSON body, and the end of the connection.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from realtime_svc.config import Http
-from realtime_svc.core.ports import Clock, Gatekeeper, Run, Timer
+from realtime_svc.core.ports import Timer
 from realtime_svc.errors import Refusal, bad_head
 from realtime_svc.model import RemoteAddress
-from realtime_svc.transports.caps import Caps, Lease
-from realtime_svc.wire.forwarded import Networks, client_address
-from realtime_svc.wire.http_head import HeadLimits, HeadParser, RequestHead, rewrite_http_head
+from realtime_svc.transports.caps import Lease
+from realtime_svc.transports.entrance import Entrance, HttpExchange
+from realtime_svc.wire.forwarded import client_address
+from realtime_svc.wire.http_head import HeadParser, RequestHead, rewrite_http_head
 from realtime_svc.wire.http_response import refusal_response
-from realtime_svc.wire.routes import Route, route
+from realtime_svc.wire.routes import Endpoint, Route, route
 
 LINGER = 2.0  # seconds a refused client gets to read the answer
 MAX_PIPELINED = 64 * 1024
-
-
-class Hall(Protocol):
-    """Takes over connections that were upgraded."""
-
-    def open(self, transport: Any, head: RequestHead, route: Route, remote: RemoteAddress, lease: Lease) -> None: ...
-
-
-class HttpExchange(Protocol):
-    """twisted.web's side of a plain HTTP connection."""
-
-    def begin(self, head: RequestHead, route: Route, remote: RemoteAddress, data: bytes) -> None:
-        """One request: its rewritten head; its body follows as `body`."""
-
-    def body(self, data: bytes) -> None: ...
-    def lost(self, reason: Failure) -> None: ...
-
-
-class Web(Protocol):
-    """Makes the HTTP side of a connection; `finished(persistent)` is called behind each response."""
-
-    def exchange(self, transport: Any, finished: Any) -> HttpExchange: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """What all connections of the public ports share. `refused` is told of each refusal, with the peer's address."""
-
-    http: Http
-    limits: HeadLimits
-    trusted: Networks
-    clock: Clock
-    run: Run
-    gate: Gatekeeper
-    caps: Caps
-    hall: Hall
-    web: Web
-    refused: Callable[[Refusal, str], None]
-    body_size: int
+BODY_RATE = 16 * 1024  # bytes a second: a body gets `head_timeout` and the time it takes at this rate
+CHUNKED = -1
 
 
 class FrontDoorFactory(Factory):
@@ -94,36 +58,56 @@ class FrontDoorFactory(Factory):
             door.abort()
 
 
+@implementer(IHalfCloseableProtocol)
 class FrontDoor(TwistedProtocol):
-    """One connection, until it is a WebSocket or, for plain HTTP, as long as it lasts."""
+    """One connection, until it is a WebSocket or, for plain HTTP, as long as it lasts.
+
+    Only this class decides when the socket is read and when it is closed, also while twisted.web answers.
+    """
 
     transport: Any
 
     def __init__(self, factory: FrontDoorFactory) -> None:
         self._doors = factory.waiting
         self._entrance = factory.entrance
-        self._parser: HeadParser | None = None
+        self._parser: HeadParser | None = None  # None between two requests
         self._lease: Lease | None = None
         self._claimed = False
         self._timer: Timer | None = None
         self._exchange: HttpExchange | None = None
-        self._rest = b""
+        self._rest = b""  # what came behind the head of the request under way
         self._body_left = 0
-        self._last = False
-        self._refused = False
-        self._busy = False
+        self._busy = False  # a request is under way
+        self._streaming = False  # its response does not end
+        self._last = False  # no request is taken after it
+        self._ended = False  # the peer sends nothing more
+        self._closing = False
 
     # ---- the connection
 
     def connectionMade(self) -> None:
-        self._lease = self._entrance.caps.accept()
+        peer = self._peer()
+        self._lease = self._entrance.caps.accept(None if self._entrance.trusted.contains(peer) else peer)
         if self._lease is None:
-            self._entrance.refused(Refusal(503, "dropped", "too many connections"), self._peer())
+            self._entrance.refused(Refusal(503, "dropped", "too many connections"), peer)
             self.abort()
             return
         self._doors.add(self)
         self._parser = HeadParser(self._entrance.limits)
-        self._arm(self._entrance.http.head_timeout)
+        self._arm(self._entrance.http.head_timeout, self._too_slow)
+
+    def readConnectionLost(self) -> None:
+        """The peer has said all it has to say: what it asked for is answered, unless the answer would never end."""
+        self._ended = True
+        if self._closing:
+            self.transport.loseConnection()
+        elif self._streaming:
+            self.abort()
+        elif self._body_left or not (self._busy or self._rest):
+            self._close()
+
+    def writeConnectionLost(self) -> None:
+        """We have closed our side; the peer's end follows."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._disarm()
@@ -136,60 +120,81 @@ class FrontDoor(TwistedProtocol):
     def drain(self) -> None:
         """Close when nothing is under way, else after the response."""
         self._last = True
-        if not self._busy and not self._refused:
+        if not self._busy and not self._closing:
             self._close()
 
-    def _arm(self, seconds: float) -> None:
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+    def _close(self) -> None:
+        """Close for writing and throw away what still comes: closing at once could take what was written along."""
+        self._closing = True
+        self._rest = b""
+        self._arm(LINGER, self.abort)
+        if self._exchange is not None:
+            self._exchange.leave()
+        self.transport.resumeProducing()
+        if self._ended or isinstance(self.transport, TLSMemoryBIOProtocol):  # TLS has a goodbye of its own
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+
+    def _refuse(self, refusal: Refusal, *, bodiless: bool = False) -> None:
+        self._entrance.refused(refusal, self._peer())
+        self.transport.write(refusal_response(refusal, bodiless=bodiless))
+        self._close()
+
+    def _peer(self) -> str:
+        return getattr(self.transport.getPeer(), "host", "local")
+
+    # ---- time
+
+    def _arm(self, seconds: float, expired: Callable[[], None]) -> None:
         self._disarm()
-        self._timer = self._entrance.clock.callLater(seconds, self._expired)
+        self._timer = self._entrance.clock.callLater(seconds, self._fire, expired)
+
+    def _fire(self, expired: Callable[[], None]) -> None:
+        self._timer = None
+        expired()
 
     def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _expired(self) -> None:
-        self._timer = None
-        if not self._refused:
-            self._entrance.refused(Refusal(408, "too_slow", "no request in time"), self._peer())
+    def _too_slow(self) -> None:
+        self._entrance.refused(Refusal(408, "too_slow", "no request in time"), self._peer())
         self.abort()
-
-    def _peer(self) -> str:
-        return getattr(self.transport.getPeer(), "host", "local")
-
-    def abort(self) -> None:
-        self.transport.abortConnection()
-
-    def _close(self) -> None:
-        """End the connection; by force when the peer does not take part."""
-        self._refused = True
-        self._arm(LINGER)
-        self.transport.loseConnection()
 
     # ---- reading
 
     def dataReceived(self, data: bytes) -> None:
-        if self._refused or self._lease is None:
+        if self._closing or self._lease is None:
             return
-        if self._busy:
-            self._more(data)
+        if self._busy or self._rest or (self._exchange is not None and self._exchange.blocked):
+            self._rest += data
+            self._feed()
         else:
             self._read_head(data)
 
     def _read_head(self, data: bytes) -> None:
-        assert self._parser is not None
+        if self._parser is None:
+            self._parser = HeadParser(self._entrance.limits)
+            self._arm(self._entrance.http.head_timeout, self._too_slow)
+        bodiless = False
         try:
             parsed = self._parser.feed(data)
             if parsed is not None:
                 self._parser = None
                 self._disarm()
                 self._busy = True
-                head, rest = parsed
-                self._dispatch(head, rest)
+                head, self._rest = parsed
+                bodiless = head.method == "HEAD"
+                self._dispatch(head)
         except Refusal as refusal:
-            self._refuse(refusal)
+            self._refuse(refusal, bodiless=bodiless)
 
-    def _dispatch(self, head: RequestHead, rest: bytes) -> None:
+    def _dispatch(self, head: RequestHead) -> None:
         """The head is complete: find out whom it is for. Raises `Refusal`."""
         remote = self._remote(head)
         if not self._claimed:
@@ -199,13 +204,10 @@ class FrontDoor(TwistedProtocol):
         self._entrance.gate.check(head)
         found = route(head)
         if found.endpoint.is_websocket:
-            if rest:
-                raise bad_head("early_data", "bytes before the WebSocket handshake was answered")
-            if self._exchange is not None:
-                raise bad_head("late_upgrade", "a WebSocket needs a connection of its own")
-        else:
-            self._check_body(head)
-        self._prepare(head, found, remote, rest)
+            self._check_upgrade()
+        elif (head.content_length or 0) > self._entrance.body_size:
+            raise Refusal(413, "body_too_big", "the body is too big")
+        self._prepare(head, found, remote)
 
     def _remote(self, head: RequestHead) -> RemoteAddress:
         """Who it is: the peer, or whom a trusted proxy names."""
@@ -214,92 +216,96 @@ class FrontDoor(TwistedProtocol):
         named = client_address(host, head.get_all("x-forwarded-for"), self._entrance.trusted)
         return RemoteAddress(named, 0) if named is not None and named != host else RemoteAddress(host, port)
 
-    def _check_body(self, head: RequestHead) -> None:
-        if (head.content_length or 0) > self._entrance.body_size:
-            raise Refusal(413, "body_too_big", "the body is too big")
+    def _check_upgrade(self) -> None:
+        if self._rest:
+            raise bad_head("early_data", "bytes before the WebSocket handshake was answered")
+        if self._exchange is not None:
+            raise bad_head("late_upgrade", "a WebSocket needs a connection of its own")
+        if self._last:
+            raise Refusal(503, "shutdown", "the server is shutting down", {"Retry-After": "1"})
 
-    def _prepare(self, head: RequestHead, found: Route, remote: RemoteAddress, rest: bytes) -> None:
+    def _prepare(self, head: RequestHead, found: Route, remote: RemoteAddress) -> None:
         """Where a credential takes time to check (a password), it is waited for here: the socket is not read."""
         waiting = self._entrance.gate.prepare(head)
         if waiting is None:
-            self._pass_on(head, found, remote, rest)
+            self._pass_on(head, found, remote)
             return
         self.transport.pauseProducing()
-        self._rest = rest
 
         async def wait(awaitable: Awaitable[None]) -> None:
             await awaitable
 
         def done(result: object, error: BaseException | None) -> None:
-            if self.transport is None or not self.transport.connected or self._refused:
+            if self._closing or not self.transport.connected:
                 return
-            rest, self._rest = self._rest, b""
-            self.transport.resumeProducing()
-            self._pass_on(head, found, remote, rest)
+            try:
+                if found.endpoint.is_websocket:
+                    self._check_upgrade()
+                self.transport.resumeProducing()
+                self._pass_on(head, found, remote)
+            except Refusal as refusal:
+                self._refuse(refusal)
 
         self._entrance.run(wait(waiting), done)
 
-    def _pass_on(self, head: RequestHead, found: Route, remote: RemoteAddress, rest: bytes) -> None:
+    def _pass_on(self, head: RequestHead, found: Route, remote: RemoteAddress) -> None:
         if found.endpoint.is_websocket:
-            if rest:
-                self._refuse(bad_head("early_data", "bytes before the WebSocket handshake was answered"))
-                return
             assert self._lease is not None
             self._doors.discard(self)
             self._entrance.hall.open(self.transport, head, found, remote, self._lease)
             return
         if self._exchange is None:
-            self._exchange = self._entrance.web.exchange(self.transport, self._responded)
+            self._exchange = self._entrance.web.exchange(self.transport, self)
         self._last = self._last or not head.keep_alive or head.chunked
-        self._body_left = -1 if head.chunked else (head.content_length or 0)
+        self._streaming = found.endpoint is Endpoint.SSE and head.method == "GET"
+        self._body_left = CHUNKED if head.chunked else (head.content_length or 0)
+        if self._body_left:
+            size = self._entrance.body_size if head.chunked else self._body_left
+            self._arm(self._entrance.http.head_timeout + size / BODY_RATE, self._too_slow)
         self._exchange.begin(head, found, remote, rewrite_http_head(head, close=self._last))
-        if rest:
-            self._more(rest)
+        self._feed()
 
     # ---- plain HTTP
 
-    def _more(self, data: bytes) -> None:
-        """Bytes while a request is under way: its body, then what is pipelined behind it, which waits."""
-        if self._body_left and self._exchange is not None:
-            if self._body_left < 0:
-                self._exchange.body(data)
-                return
-            body, data = data[: self._body_left], data[self._body_left :]
-            self._body_left -= len(body)
+    def _feed(self) -> None:
+        """The body of the request under way goes to twisted.web; what is pipelined behind it waits."""
+        if self._body_left and self._rest and self._exchange is not None:
+            size = len(self._rest) if self._body_left == CHUNKED else self._body_left
+            body, self._rest = self._rest[:size], self._rest[size:]
+            if self._body_left != CHUNKED:
+                self._body_left -= len(body)
             self._exchange.body(body)
-        if data:
-            self._rest += data
-            if len(self._rest) > MAX_PIPELINED:
-                self.transport.pauseProducing()
+        if len(self._rest) > MAX_PIPELINED:
+            self.transport.pauseProducing()
 
-    def _responded(self, persistent: bool) -> None:
-        """A response is complete: on to the next request, or the end."""
-        self._busy = False
-        if self._last or not persistent or self._body_left:
+    def body_received(self) -> None:
+        """See `Visitor`."""
+        self._body_left = 0
+        self._disarm()
+
+    def responded(self, persistent: bool) -> None:
+        """See `Visitor`. On to the next request, or the end."""
+        self._busy = self._streaming = False
+        if self._closing:
+            return
+        if self._last or not persistent or self._body_left or (self._ended and not self._rest):
             self._close()
             return
-        self._parser = HeadParser(self._entrance.limits)
-        self._arm(self._entrance.http.idle_timeout)
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._entrance.clock.callLater(0, self._next, rest)
+        self._arm(self._entrance.http.idle_timeout, self._close)
+        self.unblocked()
 
-    def _next(self, rest: bytes) -> None:
-        """The pipelined request, in a turn of its own so that a long pipeline does not become a deep stack."""
-        if self._refused or self._busy or not self.transport.connected:
+    def unblocked(self) -> None:
+        """See `Visitor`. The pipelined request, in a turn of its own: a long pipeline is not to be a deep stack."""
+        if self._rest and not self._busy:
+            self._entrance.clock.callLater(0, self._next)
+
+    def _next(self) -> None:
+        assert self._exchange is not None
+        if self._closing or self._busy or not self._rest or self._exchange.blocked or not self.transport.connected:
             return
-        self.transport.resumeProducing()
-        self.dataReceived(rest)
-
-    # ---- refusing
-
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer, close for writing, throw away what still comes: closing at once could take the answer along."""
-        self._refused = True
-        self._entrance.refused(refusal, self._peer())
-        self._arm(LINGER)
-        self.transport.write(refusal_response(refusal))
-        if hasattr(self.transport, "wrappedProtocol"):  # TLS says goodbye by itself
-            self.transport.loseConnection()
-        else:
-            self.transport.loseWriteConnection()
+        rest, self._rest = self._rest, b""
+        if len(rest) > MAX_PIPELINED:
+            self.transport.resumeProducing()
+        self._read_head(rest)
+        if self._ended and not (self._busy or self._rest or self._closing):  # half a request is left
+            self._close()

@@ -6,20 +6,24 @@ from the networks they trust: everybody else, and whoever sends something else, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from realtime_svc.core.ports import Clock, Timer
+from realtime_svc.errors import Refusal, bad_head
 from realtime_svc.model import RemoteAddress
 from realtime_svc.wire.forwarded import Networks
 from realtime_svc.wire.proxy_header import ProxyHeaderError, ProxyHeaderParser
 
 
+@implementer(IHalfCloseableProtocol)
 class ProxiedConnection(ProtocolWrapper):
     """One connection: the wrapped protocol sees what is behind the header, and the client as its peer."""
 
@@ -67,6 +71,17 @@ class ProxiedConnection(ProtocolWrapper):
         kind = IPv6Address if ":" in self._client.host else IPv4Address
         return kind("TCP", self._client.host, self._client.port)
 
+    def readConnectionLost(self) -> None:
+        """The end of what the peer sends: passed on to a protocol that wants to know; any other is over."""
+        wrapped: Any = self.wrappedProtocol
+        if self._parser is None and IHalfCloseableProtocol.providedBy(wrapped):
+            wrapped.readConnectionLost()
+        else:
+            self.transport.connectionLost(connectionDone)
+
+    def writeConnectionLost(self) -> None:
+        """The wrapped protocol has closed its side."""
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_timer()
         if self._parser is None:
@@ -75,25 +90,33 @@ class ProxiedConnection(ProtocolWrapper):
             self.factory.unregisterProtocol(self)
 
     def _refuse(self) -> None:
-        self._timer = None
-        self.factory.refused += 1
+        self._stop_timer()
+        host = getattr(self.transport.getPeer(), "host", "local")
+        self.factory.refused(bad_head("proxy_header", "no PROXY header from a trusted source"), host)
         self.transport.abortConnection()
 
     def _stop_timer(self) -> None:
-        if self._timer is not None:
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
-            self._timer = None
+        self._timer = None
 
 
 class ProxiedFactory(WrappingFactory[ProxiedConnection]):
-    """Wraps the factory of a listener. `refused` counts connections dropped for their header."""
+    """Wraps the factory of a listener. `refused` is told of each connection that is dropped, with its peer's address."""
 
     noisy = False
     protocol = ProxiedConnection
 
-    def __init__(self, wrapped: IProtocolFactory, sources: Networks, clock: Clock, timeout: float) -> None:
+    def __init__(
+        self,
+        wrapped: IProtocolFactory,
+        sources: Networks,
+        clock: Clock,
+        timeout: float,
+        refused: Callable[[Refusal, str], None],
+    ) -> None:
         super().__init__(wrapped)
         self.sources = sources
         self.clock = clock
         self.timeout = timeout
-        self.refused = 0
+        self.refused = refused

@@ -60,7 +60,7 @@ class RealtimeProtocol(FencedServerProtocol):
         self.link.hall.node.refused(refusal, self.link.remote.host)
 
     def onOpen(self) -> None:
-        for name in ("http_headers", "http_request_data", "http_response_data", "websocket_extensions"):
+        for name in ("http_headers", "http_request_data", "http_response_data", "extensions_answer"):
             self.__dict__.pop(name, None)
         self.link.guarded(self.link.open)
 
@@ -87,11 +87,11 @@ class RealtimeProtocol(FencedServerProtocol):
         self.link.lost(Disconnect(code or 1005, ""))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
+        self.forget(reason)
         self.link.lost(Disconnect(1006, ""))
 
     def failing(self, code: int) -> None:
-        self.link.hall.node.failed(code, self.link.remote)
+        self.link.failing(code)
 
     def linger(self) -> None:
         self.link.linger()
@@ -323,7 +323,16 @@ class Link:
 
     # ---- ending
 
+    def failing(self, code: int) -> None:
+        """The frames broke a rule: Close with `code` is sent next."""
+        self.hall.node.failed(code, self.remote)
+        if self.session is not None:
+            self.session.leave(Disconnect(code, ""))
+
     def linger(self) -> None:
+        """The end has begun, on our side or on the peer's, and gets some time."""
+        if self.session is not None:
+            self.session.leave(Disconnect(self._protocol.remoteCloseCode or 1005, ""))
         if self._linger_timer is None:
             self._linger_timer = self.hall.node.clock.callLater(self.hall.close_timeout, self._give_up)
 

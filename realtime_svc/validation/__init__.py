@@ -122,6 +122,6 @@ def _compile(content: Folder, explainer: Explainer, document: Document) -> _Even
         )
         explainer.add(document)
     except (ValueError, jsonschema_rs.ReferencingError):
-        reason = "can't be compiled; a file with an `$id` has to be referred to by that `$id`"
+        reason = "can't be compiled; what has an `$id` of its own has to be referred to by that"
         raise ConfigError(str(document.path), "schemas", reason) from None
     return _Event(validator, document.uri)

@@ -78,7 +78,7 @@ class Explainer:
             if error is None:
                 rule = self._unevaluated.get(target, "")
                 break
-            rule, reference = _rule(error.kind)
+            rule, reference = _rule(error)
             value = _follow(value, error.instance_path, path)
             if reference is None or value is _LOST:
                 break
@@ -97,12 +97,14 @@ class Explainer:
         return None
 
     def _compile(self, target: str, schema: Any, base: str) -> None:
+        """`base` is the base URI inside of `schema`, so its own `$id` has had its say."""
         if target in self._validators:
             return
+        if isinstance(schema, dict):
+            schema = {keyword: value for keyword, value in schema.items() if keyword != "$id"}
+            self._unevaluated[target] = " or ".join(sorted(UNEVALUATED & schema.keys()))
         copy = _askable(schema, base, split=True)
         self._validators[target] = jsonschema_rs.Draft202012Validator(copy, registry=self._folder.registry, **OPTIONS)
-        if isinstance(schema, dict):
-            self._unevaluated[target] = " or ".join(sorted(UNEVALUATED & schema.keys()))
 
 
 def _askable(schema: Any, base: str, *, split: bool) -> Any:
@@ -159,8 +161,9 @@ def _follow(value: Any, way: list[str | int], path: list[str | int]) -> Any:
     return value
 
 
-def _rule(kind: Kind) -> tuple[str, str | None]:
+def _rule(error: jsonschema_rs.ValidationError) -> tuple[str, str | None]:
     """The keyword that failed with its parameter, both from the schema; and the reference to ask next, if it is one."""
+    kind = error.kind
     match kind:
         case Kind.Type(types=types):
             return f"type {' or '.join(types)}", None
@@ -171,7 +174,8 @@ def _rule(kind: Kind) -> tuple[str, str | None]:
         case Kind.MultipleOf(multiple_of=number):
             return f"multipleOf {number}", None
         case Kind.FalseSchema():
-            return "not allowed", None
+            alone = error.schema_path[-1:] == ["additionalProperties"]
+            return "additionalProperties" if alone else "not allowed", None
         case Kind.Not(schema=schema):
             return _rule_inside(schema)
     limit = getattr(kind, "limit", None)

@@ -161,6 +161,9 @@ class Folder:
             _refuse(
                 document.path, (*pointer, "format"), f"not a format that is checked here: {', '.join(sorted(FORMATS))}"
             )
+        if "dependencies" in schema:
+            reason = "not in draft 2020-12: use `dependentSchemas` or `dependentRequired`"
+            _refuse(document.path, (*pointer, "dependencies"), reason)
         if "pattern" in schema:
             _check_pattern(document, schema["pattern"], (*pointer, "pattern"))
         for pattern in schema.get("patternProperties", ()):
@@ -190,12 +193,7 @@ class Folder:
             else:
                 _refuse(reference.document.path, reference.pointer, "refers to something that is not a schema")
         content = [(uri, document.schema) for uri, document in addresses.items()]
-        try:
-            self.registry = jsonschema_rs.Registry(content, draft=jsonschema_rs.Draft202012, retriever=_retrieve)
-        except (ValueError, jsonschema_rs.ReferencingError):
-            raise ConfigError(
-                str(self.root), "schemas", "the references between the schemas can't be resolved"
-            ) from None
+        self.registry = jsonschema_rs.Registry(content, draft=jsonschema_rs.Draft202012, retriever=retrieve)
 
 
 def children(schema: dict[str, Any]) -> Iterator[tuple[_Pointer, Any]]:
@@ -234,21 +232,24 @@ def _schema_files(root: Path) -> Iterator[Path]:
     """Every `*.json` file below `root`. Hidden files and folders are passed over; links must not lead out of it."""
     if not root.is_dir():
         raise ConfigError(str(root), "schemas.folder", "not a folder that can be read")
-    real_root = root.resolve()
-    seen: set[Path] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+    real_root = os.path.realpath(root)
+    seen: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        real = Path(folder).resolve()
-        if not real.is_relative_to(real_root) or real in seen:
+        real = os.path.realpath(folder)
+        if not Path(real).is_relative_to(real_root) or real in seen:
             raise ConfigError(folder, "schemas.folder", "a link out of the schema folder, or to another part of it")
         seen.add(real)
-        for name in sorted(files):
-            path = Path(folder, name)
-            if name.startswith(".") or path.suffix != ".json":
+        for path in (Path(folder, name) for name in sorted(files) if not name.startswith(".")):
+            if path.suffix != ".json":
                 continue
-            if not path.resolve().is_relative_to(real_root):
+            if not Path(os.path.realpath(path)).is_relative_to(real_root):
                 raise ConfigError(str(path), "schemas.folder", "a link out of the schema folder")
             yield path
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise ConfigError(str(error.filename), "schemas.folder", error.strerror or "can't be read")
 
 
 def _read(path: Path) -> Any:
@@ -280,6 +281,6 @@ def _refuse(path: Path, pointer: _Pointer, reason: str) -> NoReturn:
     raise ConfigError(str(path), f"schemas{Folder.pointer(pointer)}", reason)
 
 
-def _retrieve(uri: str) -> NoReturn:
+def retrieve(uri: str) -> NoReturn:
     """Never needed: every reference was resolved before. Whatever asks nevertheless is refused."""
     raise LookupError("references are never fetched")

@@ -30,12 +30,12 @@ def refusal_body(refusal: Refusal) -> bytes:
     return json.dumps({"error": error}, separators=(",", ":")).encode() + b"\n"
 
 
-def refusal_response(refusal: Refusal) -> bytes:
-    """A whole HTTP/1.1 response that says that the connection closes."""
+def refusal_response(refusal: Refusal, *, bodiless: bool = False) -> bytes:
+    """A whole HTTP/1.1 response that says that the connection closes. `bodiless`: to HEAD (RFC 9110 9.3.2)."""
     body = refusal_body(refusal)
     lines = [f"HTTP/1.1 {refusal.status} {REASONS[refusal.status]}"]
     lines += [f"{name}: {value}" for name, value in refusal.headers.items()]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}", "Cache-Control: no-store"]
     upgrade = ", Upgrade" if "Upgrade" in refusal.headers else ""  # RFC 9110 7.8
     lines += [f"Connection: close{upgrade}", "", ""]
-    return "\r\n".join(lines).encode("latin-1") + body
+    return "\r\n".join(lines).encode("latin-1") + (b"" if bodiless else body)

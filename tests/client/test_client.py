@@ -225,6 +225,18 @@ class StopTests(ClientCase):
         self.successResultOf(self.client.stop())
         self.assertEqual(self.dial.attempts, [])
 
+    def test_while_asked_for_a_token(self) -> None:
+        stopped: list[Deferred[None]] = []
+
+        def token() -> str:
+            stopped.append(self.client.stop())
+            return "t"
+
+        self.client = self.make(get_token=token)
+        self.client.start()
+        self.successResultOf(stopped[0])
+        self.assertEqual(self.dial.attempts, [])
+
     def test_while_a_subscription_is_to_be_renewed(self) -> None:
         connection = self.connect()
         self.client.subscribe("chat", lambda message: None)

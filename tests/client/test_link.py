@@ -6,6 +6,7 @@ import base64
 import hashlib
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
@@ -138,6 +139,32 @@ class ClosingTests(LinkCase):
         kept = [self.successResultOf(self.link.receive()) for _ in range(4)]
         self.assertEqual(set(kept), {"x" * 100})
         self.failureResultOf(self.link.receive(), ConnectionClosed)
+
+
+class BrokenTests(LinkCase):
+    def test_exception_in_autobahn(self) -> None:
+        """Logged, and the connection ends; it does not get out into the reactor."""
+        self.open()
+        closed = self.link.when_closed()
+        self.patch(self.protocol, "processData", lambda: 1 // 0)
+        self.protocol.dataReceived(server_frame(b"x"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertTrue(self.transport.aborting)
+        self.lose()
+        self.assertEqual(self.successResultOf(closed), (1006, "what the server sends can't be read"))
+
+    def test_tls_errors_of_every_shape(self) -> None:
+        """With and without entries in OpenSSL's queue."""
+        table = (
+            (SSL.Error([("SSL routines", "", "certificate verify failed")]), "TLS: certificate verify failed"),
+            (SSL.Error([]), "TLS: the handshake failed"),
+            (SSL.Error(), "TLS: the handshake failed"),
+            (SSL.SysCallError(-1, "Unexpected EOF"), "TLS: the handshake failed"),
+        )
+        for error, text in table:
+            self.setUp()
+            self.protocol.connectionLost(Failure(error))
+            self.assertEqual(str(self.failureResultOf(self.link.opening, ConnectionFailed).value), text)
 
 
 class FlowTests(LinkCase):

@@ -110,6 +110,20 @@ class SubscriptionTests(ClientCase):
         self.assertEqual(second.verbs, ["subscribe chat"] * 3)
         second.ok()
 
+    def test_connection_lost_while_a_renewal_waits(self) -> None:
+        """The next connection asks once, whatever was due on the one before."""
+        self.subscribed().lose()
+        self.clock.advance(1)
+        second = self.greet()
+        second.error(111, temporary=True)
+        second.lose()
+        other = self.client.subscribe("other", self.messages.append)
+        self.clock.advance(1.5)
+        third = self.greet()
+        self.assertEqual(third.verbs, ["subscribe chat", "subscribe other"])
+        third.ok()
+        self.successResultOf(other)
+
     def test_renewal_without_an_answer(self) -> None:
         """The server is there but does not work: this connection is given up."""
         self.subscribed().lose()

@@ -98,10 +98,15 @@ class Process(ProcessProtocol):
 
 
 def spawn(
-    test: TestCase, arguments: list[str], *, cwd: str | None = None, environ: dict[str, str] | None = None
+    test: TestCase,
+    arguments: list[str],
+    *,
+    cwd: str | None = None,
+    environ: dict[str, str] | None = None,
+    process: Process | None = None,
 ) -> Process:
     """Start a program (its path is `arguments[0]`); it is killed at the end of the test if it still runs."""
-    process = Process()
+    process = process or Process()
     env = {name: value for name, value in os.environ.items() if not name.startswith("REALTIME_SVC_")}
     env.update(environ or {})
     reactor.spawnProcess(process, arguments[0], arguments, env=env, path=cwd)

@@ -1,0 +1,1 @@
+"""Payload schemas: loading, verdicts, explanations."""
