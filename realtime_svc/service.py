@@ -226,7 +226,7 @@ class RealtimeService(Service):
             _log.info("listening: {name} on {host} port {port}", name=name, host=host, port=port)
         _log.info("realtime_svc ready")
         if self._welcome is not None:
-            self._welcome(self)
+            self._reactor.callWhenRunning(self._welcome, self)
 
     # ---- while it runs
 

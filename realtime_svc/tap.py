@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -89,12 +90,13 @@ class Options(usage.Options):
 
     def die(self, error: ConfigError) -> NoReturn:
         """One line on stderr, and an exit code that says: configuration."""
-        line = f"realtime_svc: {ConfigError(error.where or self.where, error.key, error.reason)}\n"
-        if self._terminal is None:
-            sys.__stderr__.write(line)  # type: ignore[union-attr]
-        else:
-            os.write(self._terminal, line.encode())
+        self.tell(error)
         raise SystemExit(EX_CONFIG)
+
+    def tell(self, error: ConfigError) -> None:
+        """One line on the terminal where twistd was started."""
+        line = f"realtime_svc: {ConfigError(error.where or self.where, error.key, error.reason)}\n"
+        os.write(2 if self._terminal is None else self._terminal, line.encode(errors="backslashreplace"))
 
     def started(self) -> None:
         """Nothing goes to the terminal any more."""
@@ -112,12 +114,16 @@ class _Starting(RealtimeService):
 
     def startService(self) -> None:
         self._or_die(super().startService)
+        signal.signal(signal.SIGUSR1, lambda number, frame: self._reactor.callFromThread(self._log_observer.reopen))
         self.options.started()
 
     def _or_die(self, step: Callable[[], None]) -> None:
         try:
             step()
         except ConfigError as error:
+            if not self.options.twistd.get("nodaemon"):
+                self.options.tell(error)
+                raise  # for the process that started us and waits: it ends with 1
             _remove_pidfile(self.options.twistd.get("pidfile"))
             self.options.die(error)
 
@@ -146,17 +152,24 @@ class _LazyObserver:
     def __init__(self, options: Options, instruments: Instruments) -> None:
         self._options = options
         self._instruments = instruments
+        self._file: Any = None
         self._observer: LogObserver | None = None
 
     def __call__(self, event: dict[str, Any]) -> None:
         if self._observer is None:
             log = self._options.prepared.config.log
-            self._observer = observer(log, _log_file(self._options.twistd), instruments=self._instruments)
+            self._file = _log_file(self._options.twistd)
+            self._observer = observer(log, self._file, instruments=self._instruments)
         self._observer(event)
 
     def flush(self) -> None:
         if self._observer is not None:
             self._observer.flush()
+
+    def reopen(self) -> None:
+        """SIGUSR1: somebody (logrotate) has moved the file away."""
+        if isinstance(self._file, LogFile):
+            self._file.reopen()
 
 
 def _log_file(twistd: Any) -> Any:

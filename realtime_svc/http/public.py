@@ -97,7 +97,9 @@ class PublicChannel(http.HTTPChannel):
         self.dataReceived(data)
 
     def leave(self) -> None:
-        self.unregister_from_transport()
+        """The connection is about to be closed: TLS waits for its producer to go."""
+        assert self.transport is not None
+        self.transport.unregisterProducer()
 
     def lost(self, reason: Failure) -> None:
         self.connectionLost(reason)
@@ -106,8 +108,7 @@ class PublicChannel(http.HTTPChannel):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self.unregister_from_transport = self._networkProducer.unregisterProducer
-        self._networkProducer = http._NoPushProducer()
+        self._networkProducer = http._NoPushProducer()  # what it is asked to pause and resume
 
     def allHeadersReceived(self) -> None:  # noqa: N802 (Twisted)
         """Nobody who may not come in has his body read, or is told to send it (Expect: 100-continue)."""
@@ -144,7 +145,6 @@ class PublicRequest(http.Request):
 
     channel: PublicChannel
     admitted: Admitted | None = None
-    _parsePOSTFormSubmission = False  # noqa: N815 (Twisted): a body is a payload, whatever its type
 
     def parseCookies(self) -> None:  # noqa: N802 (Twisted)
         """The gatekeeper has read them."""
@@ -161,6 +161,13 @@ class PublicRequest(http.Request):
             self._failed(error)
         return not self.finished
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802 (Twisted)
+        """The request is complete. A body is a payload, whatever its type says: nothing is parsed as a form."""
+        assert self.content is not None
+        self.content.seek(0)
+        self.method, self.uri, self.clientproto = command, path, version
+        self.process()
+
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 (Twisted)
         """A chunked body has no length beforehand: count it."""
         if self.finished:
@@ -172,7 +179,6 @@ class PublicRequest(http.Request):
             self.refuse(Refusal(413, "body_too_big", "the body is too big"))
 
     def process(self) -> None:
-        """The request is complete."""
         try:
             self._answer()
         except Refusal as refusal:

@@ -217,7 +217,9 @@ def _may_be_sent(code: int) -> bool:
     return (1000 <= code <= 1014 and code not in _RESERVED_CODES) or 3000 <= code <= 4999
 
 
-def server_factory(protocol: type[FencedServerProtocol], message_size: int, settings: Deflate) -> WebSocketServerFactory:
+def server_factory(
+    protocol: type[FencedServerProtocol], message_size: int, settings: Deflate
+) -> WebSocketServerFactory:
     """A factory with every option set once, and the protocol's options as class attributes, which saves memory."""
     factory = WebSocketServerFactory(None, server=None)
     factory.setProtocolOptions(

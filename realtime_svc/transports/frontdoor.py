@@ -307,5 +307,9 @@ class FrontDoor(TwistedProtocol):
         if len(rest) > MAX_PIPELINED:
             self.transport.resumeProducing()
         self._read_head(rest)
-        if self._ended and not (self._busy or self._rest or self._closing):  # half a request is left
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Half a request is left, and nothing more is going to come."""
+        if self._ended and not (self._busy or self._rest or self._closing):
             self._close()

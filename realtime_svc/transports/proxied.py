@@ -102,7 +102,7 @@ class ProxiedConnection(ProtocolWrapper):
 
 
 class ProxiedFactory(WrappingFactory[ProxiedConnection]):
-    """Wraps the factory of a listener. `refused` is told of each connection that is dropped, with its peer's address."""
+    """Wraps the factory of a listener. `refused` is told of each connection that is dropped."""
 
     noisy = False
     protocol = ProxiedConnection

@@ -1,11 +1,11 @@
 """What is wrong with a payload, in a line that repeats nothing of it.
 
-The verdict is not made here: `is_valid` of the compiled schema makes it, in time that is linear in the payload. Asking
-the same validator for its errors is another matter: it builds the error of every branch of every `anyOf` and `oneOf`,
-which takes most of a second for 64 KiB and exponential time where a schema is recursive. So it is asked about a copy of
-the schema in which each `anyOf`, `oneOf`, `$ref` and `$dynamicRef` stands inside two `not`s. That means the same, but
-is answered with a plain yes or no. Where a reference is at fault, its target is asked next, about the part of the
-payload that it is for.
+The verdict is not made here: `is_valid` of the compiled schema makes it, and remembers in a recursive schema what it
+has looked at. Asking the same validator for its errors is another matter: it builds the error of every branch of every
+`anyOf` and `oneOf`, which takes most of a second for 64 KiB and exponential time where a schema is recursive. So it is
+asked about a copy of the schema in which each `anyOf`, `oneOf`, `$ref` and `$dynamicRef` stands inside two `not`s. That
+means the same, but is answered with a plain yes or no. Where a reference is at fault, its target is asked next, about
+the part of the payload that it is for.
 
 `unevaluatedProperties` and `unevaluatedItems` are left out of the copy, since nothing inside a `not` counts as
 evaluated. They are named when nothing else is found wrong.
@@ -103,11 +103,11 @@ class Explainer:
         if isinstance(schema, dict):
             schema = {keyword: value for keyword, value in schema.items() if keyword != "$id"}
             self._unevaluated[target] = " or ".join(sorted(UNEVALUATED & schema.keys()))
-        copy = _askable(schema, base, split=True)
+        copy = askable(schema, base, split=True)
         self._validators[target] = jsonschema_rs.Draft202012Validator(copy, registry=self._folder.registry, **OPTIONS)
 
 
-def _askable(schema: Any, base: str, *, split: bool) -> Any:
+def askable(schema: Any, base: str, *, split: bool) -> Any:
     """A copy of `schema` that stands on its own: absolute references, no names that could be referred to.
 
     `split`: it is going to be asked for its errors, so what branches goes into two `not`s.
@@ -135,11 +135,11 @@ def _with_askable(keyword: str, value: Any, base: str, *, split: bool) -> Any:
     if keyword in REFERENCES:
         return join(base, value)
     if keyword in IN_VALUE:
-        return _askable(value, base, split=split)
+        return askable(value, base, split=split)
     if keyword in IN_ARRAY:
-        return [_askable(child, base, split=split) for child in value]
+        return [askable(child, base, split=split) for child in value]
     if keyword in IN_OBJECT:
-        return {name: _askable(child, base, split=split) for name, child in value.items()}
+        return {name: askable(child, base, split=split) for name, child in value.items()}
     return value
 
 

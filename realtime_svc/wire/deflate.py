@@ -123,6 +123,7 @@ class MessageDeflate:
         """A compressed message begins."""
         self._left = self._limit
         self._final_blocks = 0
+        self._fresh = True
         if self._inflater is None or self._terms.client_no_context_takeover:
             self._restart()
 
@@ -149,7 +150,7 @@ class MessageDeflate:
 
     def finish(self) -> None:
         """The message is complete. Raises `Corrupt` where it stops in the middle of a block."""
-        if self._fresh and self._final_blocks:
+        if self._fresh:  # behind a final block; or there was nothing at all: some send an empty message so
             return
         if self.inflate(_TAIL):
             raise Corrupt

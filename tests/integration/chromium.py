@@ -86,8 +86,9 @@ class PageSite:
         self.on_event: Callable[[dict[str, Any]], None] = lambda _: None
         self._cookie = cookie
         root = Resource()
-        for name, answer in {"page": self._page, "next": self._next, "seen": self._seen}.items():
-            root.putChild(name.encode(), _Route(answer))
+        root.putChild(b"page", _Route(self._page))
+        root.putChild(b"next", _Route(self._next))
+        root.putChild(b"seen", _Route(self._seen))
         site = Site(root)
         site.noisy = False
         connections = _Connections(site)

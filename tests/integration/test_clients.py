@@ -11,13 +11,11 @@ import json
 import random
 import re
 import time
-from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jwt
-from twisted.internet.defer import Deferred, DeferredQueue, FirstError, gatherResults
 from twisted.trial.unittest import TestCase
 
 from realtime_svc import cli, client
@@ -33,9 +31,9 @@ from tests.integration.clients import (
     websockets,
     wscat,
 )
-from tests.integration.server import ALICE, BOB, TOKENS, Server, reactor, start_server, toml
+from tests.integration.participants import CHANNEL, Participant, PlainParticipant, StayingClient, converse, together
+from tests.integration.server import ALICE, BOB, TOKENS, Server, start_server, toml
 
-CHANNEL = "clients"
 RAW = f"/raw/{CHANNEL}"
 PLAIN = f"/ws?channel={CHANNEL}"
 SECRET = "a secret that has more than 32 bytes"
@@ -53,81 +51,6 @@ port = 0
 
 def json_web_token(user: str) -> str:
     return jwt.encode({"sub": user, "exp": int(time.time()) + 600}, SECRET, "HS256")
-
-
-class Participant:
-    """A connection in the channel: says JSON values, hears those of the others."""
-
-    hears_itself = False
-
-    def __init__(self, connection: Connection) -> None:
-        self.name = connection.name
-        self._connection = connection
-
-    async def enter(self) -> None:
-        await self._connection.opened
-
-    def say(self, value: Any) -> None:
-        self._connection.send(json.dumps(value, ensure_ascii=False))
-
-    async def hear(self) -> Any:
-        return json.loads(await self._connection.receive())
-
-
-class PlainParticipant(Participant):
-    """Speaks plain.v1 over an address that names the channel. `token`: for a first message of authentication."""
-
-    hears_itself = True
-
-    def __init__(self, connection: Connection, token: str | None = None) -> None:
-        super().__init__(connection)
-        self._token = token
-
-    async def enter(self) -> None:
-        await super().enter()
-        if self._token is not None:
-            self._connection.send(json.dumps({"auth": self._token}))
-        while (await super().hear()).get("ok") != "subscribe":
-            pass
-
-    def say(self, value: Any) -> None:
-        super().say({"publish": CHANNEL, "data": value})
-
-    async def hear(self) -> Any:
-        """The next message, or whatever else comes that is no confirmation."""
-        while (said := await super().hear()).get("ok") == "publish":
-            pass
-        return said["data"] if said.get("message") == CHANNEL else said
-
-
-class StayingClient(Participant):
-    """`realtime_svc.client.Client`."""
-
-    hears_itself = True
-
-    def __init__(self, test: TestCase, name: str, url: str, token: str, tls: client.ClientTls | None) -> None:
-        self.name = name
-        self._heard: DeferredQueue[Any] = DeferredQueue()
-        self._client = client.Client(reactor, url, token=token, tls=tls)
-        test.addCleanup(self._client.stop)
-
-    async def enter(self) -> None:
-        self._client.start()
-        await self._client.subscribe(CHANNEL, lambda message: self._heard.put(message.data))
-
-    def say(self, value: Any) -> None:
-        self._client.publish(CHANNEL, value)
-
-    async def hear(self) -> Any:
-        return await self._heard.get()
-
-
-async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
-    """Wait for all at the same time; the first that fails is what fails."""
-    try:
-        return await gatherResults([Deferred.fromCoroutine(one) for one in work], consumeErrors=True)
-    except FirstError as first:
-        raise first.subFailure.value from None
 
 
 @dataclass(frozen=True)
@@ -220,21 +143,6 @@ def plain_clients(stage: Stage, browser: Browser) -> list[Participant]:
     ]
 
 
-async def converse(test: TestCase, participants: list[Participant]) -> None:
-    """Each says something in turn, and at last the first again: all others hear it, and nothing else.
-
-    A raw client that heard itself would have that in hand when the next message is compared.
-    """
-    await together(*(participant.enter() for participant in participants))
-    for number, speaker in enumerate([*participants, participants[0]]):
-        said = {"from": speaker.name, "number": number, "text": "grüße, \U0001f44b"}
-        speaker.say(said)
-        hearers = [participant for participant in participants if participant is not speaker or speaker.hears_itself]
-        heard = await together(*(hearer.hear() for hearer in hearers))
-        for hearer, words in zip(hearers, heard, strict=True):
-            test.assertEqual(said, words, f"to {hearer.name}")
-
-
 class ClientsTests(TestCase):
     """What one sends, all others receive."""
 
@@ -280,15 +188,13 @@ class ClientsTests(TestCase):
         self.assertRegex(offered[1], "permessage-deflate")
         self.assertEqual("", offered[2])
         repeated, noise = "a" * 60_000, base64.b64encode(random.Random(1).randbytes(45_000)).decode()
-        before = ones[1].bytes_read
         for text in ("1", json.dumps(repeated), "[]", json.dumps(noise), json.dumps(repeated)):
             for speaker in ones:
                 speaker.send(text)
                 heard = await together(*(one.receive() for one in ones if one is not speaker))
                 self.assertEqual([text, text], heard)
-        read = [one.bytes_read - before for one in ones]
-        self.assertGreater(read[2], 4 * 60_000, "without the extension nothing is compressed")
-        self.assertLess(read[1], 3 * 60_000, "what repeats itself was not compressed")
+        self.assertGreater(ones[2].bytes_read, 4 * 60_000, "without the extension nothing is compressed")
+        self.assertLess(ones[1].bytes_read, 3 * 60_000, "what repeats itself was not compressed")
 
 
 class PagesTests(TestCase):

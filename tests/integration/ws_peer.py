@@ -97,9 +97,10 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 @implementer(IHalfCloseableProtocol)
 class Peer(Protocol):
-    """The client's side of one connection. It answers nothing by itself, except that it closes at the server's EOF.
+    """The client's side of one connection.
 
-    `answer_close`: send back the server's Close. `stay`: keep the connection when the server has sent FIN.
+    `answer_pings`: with a pong, and do not write them down. `answer_close`: send back the server's Close. `stay`: keep
+    the connection when the server has sent FIN, instead of closing it too.
     """
 
     transport: Any
@@ -110,6 +111,7 @@ class Peer(Protocol):
         self.body = b""
         self.frames: list[Wire] = []
         self.tcp: str | None = None
+        self.answer_pings = True
         self.answer_close = True
         self.stay = False
         self._buffer = bytearray()
@@ -162,6 +164,9 @@ class Peer(Protocol):
         at = 0
         while (parsed := _parse(self._buffer, at)) is not None:
             one, at = parsed
+            if one.opcode == PING and self.answer_pings:
+                self.send(frame(PONG, one.payload))
+                continue
             self.frames.append(one)
             if one.opcode == CLOSE and self.answer_close:
                 self.send(frame(CLOSE, one.payload))

@@ -13,6 +13,7 @@ from realtime_svc.config import Namespace
 from realtime_svc.core.payload import parse_json
 from realtime_svc.errors import ErrorCode, ReplyError
 from realtime_svc.validation import load_schemas
+from realtime_svc.validation.explain import askable
 from tests.validation.folders import CHAT, SHIPPED, SchemaTestCase, verdict
 
 CANARY = "canary-7f3a"
@@ -63,6 +64,8 @@ SAID: list[tuple[Any, Any, str]] = [
     ({"anyOf": [{"type": "null"}, {"type": "object"}]}, CANARY, "the payload: anyOf"),
     ({"properties": {"a": {"oneOf": [True, True]}}}, {"a": CANARY}, "/a: oneOf"),
     ({"properties": {"a": {"oneOf": [False, False]}}}, {"a": CANARY}, "/a: oneOf"),
+    ({"anyOf": [{"unevaluatedProperties": False}]}, {CANARY: 1}, "the payload: anyOf"),
+    ({"not": {"unevaluatedProperties": False}}, {}, "the payload: not"),
     ({"not": {"type": "string"}}, CANARY, "the payload: not"),
     ({"not": {"not": {"type": "null"}}}, CANARY, "the payload: not"),
     ({"not": True}, CANARY, "the payload: not"),
@@ -226,6 +229,15 @@ class ExplanationTests(SchemaTestCase):
             }
             said = self.verdict(self.load(schema), value)
             self.assertTrue(said.startswith("not valid: "), keyword)
+
+    def test_no_branch_is_asked_for_its_errors(self) -> None:
+        """Alternatives of 64 KiB would otherwise have an error written for each element of each alternative."""
+        either = [{"items": {"type": "null"}}, {"items": {"$ref": "#x"}}]
+        absolute = [{"items": {"type": "null"}}, {"items": {"$ref": "http://example.com/#x"}}]
+        for keyword in ("anyOf", "oneOf"):
+            copy = askable({"items": {keyword: either}, "not": {keyword: either}}, "http://example.com/", split=True)
+            asked = {"allOf": [{"not": {"not": {keyword: absolute}}}]}
+            self.assertEqual(copy, {"items": asked, "not": {keyword: absolute}})
 
     def test_a_regular_expression_takes_no_exponential_time(self) -> None:
         """Expressions that make a backtracking engine try for ever: this test would not end."""

@@ -1,0 +1,69 @@
+"""Who is here, and who listens to what."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from realtime_svc import errors
+from realtime_svc.model import Publication
+from tests.fakes import World
+
+
+class HubTests(SynchronousTestCase):
+    """Two clients, Alice and her other self, on one node."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.hub = self.world.node.hub
+        self.first, self.second = self.world.connect(), self.world.connect()
+        assert self.first.session is not None and self.second.session is not None
+        self.sessions = self.first.session, self.second.session
+
+    def test_subscribers_come_in_order_and_leave(self) -> None:
+        one, two = self.sessions
+        self.hub.subscribe(two, "x")
+        self.hub.subscribe(one, "x")
+        self.assertEqual((two, one), self.hub.subscribers("x"))
+        self.assertTrue(self.hub.unsubscribe(two, "x"))
+        self.assertFalse(self.hub.unsubscribe(two, "x"))
+        self.assertEqual((one,), self.hub.subscribers("x"))
+        self.assertEqual((), self.hub.subscribers("y"))
+
+    def test_nothing_is_left_of_who_has_left(self) -> None:
+        one, _ = self.sessions
+        for channel in ("x", "y", "z"):
+            self.hub.subscribe(one, channel)
+        self.first.leave()
+        self.assertEqual(([], set()), ([c for c in "xyz" if self.hub.subscribers(c)], one.channels))
+        self.assertNotIn(one.id, self.hub.sessions)
+
+    def test_delivery_goes_to_the_channel_only(self) -> None:
+        one, _ = self.sessions
+        self.hub.subscribe(one, "x")
+        self.hub.deliver(Publication("x", b"1"))
+        self.hub.deliver(Publication("y", b"2"))
+        self.assertEqual(([{"message": "x", "data": 1}], []), (self.first.take(), self.second.take()))
+
+    def test_delivery_without_a_channel_goes_to_who_was_let_in(self) -> None:
+        """Not to one that has not authenticated, that a handler has not let in, or that is leaving."""
+        nobody = self.world.connect(None)
+        self.world.fake_hooks.outcomes["connect"] = Deferred()
+        waiting = self.world.connect()
+        self.sessions[1].close(errors.FORCED)
+        self.second.take()
+        self.hub.deliver(Publication("", b"1"))
+        self.assertEqual([{"message": "", "data": 1}], self.first.take())
+        self.assertEqual([[], [], []], [transport.take() for transport in (self.second, nobody, waiting)])
+        self.assertEqual((self.sessions[0],), self.hub.present())
+
+    def test_claims_of_a_user(self) -> None:
+        self.assertEqual([True, True, False], [self.hub.claim_user("u", 2) for _ in range(3)])
+        self.hub.release_user("u")
+        self.assertTrue(self.hub.claim_user("u", 2))
+        self.assertTrue(self.hub.claim_user("v", 2))
+
+    def test_anonymous_clients_are_not_counted_as_one_user(self) -> None:
+        self.assertEqual([True] * 5, [self.hub.claim_user("", 1) for _ in range(5)])
+        self.hub.release_user("")
+        self.assertTrue(all(self.hub.claim_user("u", 0) for _ in range(5)), "0 is no limit")

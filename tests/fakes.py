@@ -1,0 +1,277 @@
+"""Fakes of our own seams (`core.ports`), and a node between them that stands still until a test moves its clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from realtime_svc.config import Namespace
+from realtime_svc.core.heartbeat import Heartbeat
+from realtime_svc.core.instruments import Instruments
+from realtime_svc.core.node import Node, Ports, SessionLimits
+from realtime_svc.core.ports import Broker, Dialect, Frame, Hooks
+from realtime_svc.core.ratelimit import RateLimit
+from realtime_svc.core.session import Session
+from realtime_svc.driver import run
+from realtime_svc.engines.broker_memory import MemoryBroker
+from realtime_svc.errors import AuthenticationFailed, Disconnect, ErrorCode, ReplyError
+from realtime_svc.model import (
+    ANONYMOUS,
+    BearerCredential,
+    Credential,
+    Identity,
+    Publication,
+    RemoteAddress,
+)
+from realtime_svc.wire.plain import PlainDialect
+from realtime_svc.wire.raw import RawDialect
+
+PLAIN: Dialect = PlainDialect()
+RAW: Dialect = RawDialect()
+ALICE = Identity("alice")
+BOB = Identity("bob")
+PEER = RemoteAddress("192.0.2.1", 40000)
+START = 1_000_000.0  # the wall clock when a test begins
+
+
+class FakeTransport:
+    """A connection whose other side is the test (`core.ports.Transport`).
+
+    `room`: frames it takes before it says that it has enough; None: it never does. `answers`: does it take part in
+    pings?
+    """
+
+    def __init__(self, *, room: int | None = None, answers: bool = True) -> None:
+        self.session: Session | None = None
+        self.frames: list[Frame] = []
+        self.closed: Disconnect | None = None
+        self.aborted = False
+        self.reading = True
+        self.room = room
+        self.answers = answers
+        self.pings = 0
+        self.events: list[str] = []  # what was done to reading, in order
+
+    def write(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        if self.room is not None:
+            self.room -= 1
+            if self.room <= 0 and self.session is not None:
+                self.session.blocked()
+
+    def ping(self) -> bool:
+        self.pings += 1
+        return self.answers
+
+    def close(self, disconnect: Disconnect) -> None:
+        self.closed = self.closed or disconnect
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+        self.events.append("pause")
+
+    def resume_reading(self) -> None:
+        self.reading = True
+        self.events.append("resume")
+
+    # ---- what the test does
+
+    def type(self, *messages: str | bytes) -> None:
+        """The client sends text messages."""
+        assert self.session is not None
+        for message in messages:
+            self.session.receive(message.encode() if isinstance(message, str) else message, False)
+
+    def unblock(self, room: int | None = None) -> None:
+        """The client takes more: `room` frames, or all."""
+        assert self.session is not None
+        self.room = room
+        self.session.unblocked()
+
+    def leave(self, code: int = 1006) -> None:
+        """The client is gone."""
+        assert self.session is not None
+        self.session.ended(Disconnect(code, ""))
+
+    def take(self) -> list[Any]:
+        """What the client was sent since the last time, decoded."""
+        frames, self.frames = self.frames, []
+        return [json.loads(frame.payload) for frame in frames]
+
+
+class FakeAuthenticator:
+    """Knows tokens by heart."""
+
+    def __init__(self, tokens: Mapping[str, Identity]) -> None:
+        self.tokens = dict(tokens)
+
+    def prepare(self, credential: Credential) -> None:
+        return None
+
+    def authenticate(self, credential: Credential) -> Identity:
+        assert isinstance(credential, BearerCredential)
+        try:
+            return self.tokens[credential.token]
+        except KeyError:
+            raise AuthenticationFailed("unknown") from None
+
+
+class FakeValidator:
+    """Refuses the value "bad"; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+
+    def check(self, namespace: str, event: str, value: Any) -> None:
+        self.asked.append((namespace, event, value))
+        if value == "bad":
+            raise ReplyError(ErrorCode.BAD_REQUEST, "$: not one of the enum")
+
+
+class FakeHooks:
+    """User code that remembers what it was called for.
+
+    What stands in `outcomes` under "connect", "message" or "close" is raised, or awaited and then returned.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.outcomes: dict[str, Any] = {}
+
+    async def connect(self, session: Session) -> None:
+        self.calls.append(("connect", session.info.user))
+        await self._outcome("connect")
+
+    async def message(self, session: Session | None, publication: Publication) -> bool:
+        self.calls.append(("message", publication.data))
+        return await self._outcome("message") is not False
+
+    async def close(self, session: Session, disconnect: Disconnect) -> None:
+        self.calls.append(("close", disconnect.code))
+        await self._outcome("close")
+
+    async def _outcome(self, event: str) -> Any:
+        outcome = self.outcomes.get(event)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return await outcome if isinstance(outcome, Deferred) else outcome
+
+
+class DelayingBroker:
+    """Another broker, each answer of which waits until the test calls `release` (or a clock does)."""
+
+    def __init__(self, broker: Broker, clock: Clock | None = None) -> None:
+        self._broker = broker
+        self._clock = clock
+        self.waiting: list[Deferred[None]] = []
+
+    def on_publication(self, receive: Callable[[Publication], None]) -> None:
+        self._broker.on_publication(receive)
+
+    async def publish(self, publication: Publication) -> None:
+        await self._broker.publish(publication)
+        answer: Deferred[None] = Deferred()
+        self.waiting.append(answer)
+        if self._clock is not None:
+            self._clock.callLater(1.0, self.release)
+        await answer
+
+    def release(self) -> None:
+        """Give the oldest answer that waits."""
+        self.waiting.pop(0).callback(None)
+
+
+def limits(**changes: Any) -> SessionLimits:
+    """Roomy limits, but for `changes`."""
+    values: dict[str, Any] = {
+        "message_size": 65536,
+        "queue_size": 10_000,
+        "stall_timeout": 15.0,
+        "auth_timeout": 10.0,
+        "channels_per_client": 3,
+        "connections_per_user": 0,
+        "anonymous": False,
+        "messages": RateLimit(0, 0, 0),
+        "errors": RateLimit(0, 0, 0),
+    }
+    return SessionLimits(**{**values, **changes})
+
+
+class World:
+    """A node with fakes around it. `reports` is what went wrong unexpectedly, `notes` what strangers caused."""
+
+    def __init__(
+        self,
+        *,
+        namespaces: Mapping[str, Namespace] | None = None,
+        hooks: Hooks | None = None,
+        broker: Broker | None = None,
+        ping_interval: float = 0.0,
+        ping_timeout: float = 1.0,
+        **changes: Any,
+    ) -> None:
+        self.clock: Any = Clock()
+        self.wall = START
+        self.reports: list[tuple[str, BaseException]] = []
+        self.notes: list[tuple[str, str]] = []
+        self.authenticator = FakeAuthenticator({"a": ALICE, "b": BOB, "nobody": ANONYMOUS})
+        self.validator = FakeValidator()
+        self.instruments = Instruments()
+        self.heartbeat = Heartbeat(self.clock, ping_interval, ping_timeout)
+        self.fake_hooks = FakeHooks()
+        ports = Ports(
+            clock=self.clock,
+            wall_clock=lambda: self.wall,
+            run=run,
+            authenticator=self.authenticator,
+            validator=self.validator,
+            broker=broker or MemoryBroker(),
+            report=lambda what, error: self.reports.append((what, error)),
+            note=lambda kind, text: self.notes.append((kind, text)),
+        )
+        self.node = Node(
+            ports,
+            namespaces or {"default": Namespace()},
+            limits(**changes),
+            self.heartbeat,
+            self.instruments,
+            hooks or self.fake_hooks,
+        )
+
+    def connect(
+        self,
+        identity: Identity | None = ALICE,
+        dialect: Dialect = PLAIN,
+        *,
+        channels: tuple[str, ...] = (),
+        room: int | None = None,
+        home: str = "",
+        exclude_self: bool = False,
+    ) -> FakeTransport:
+        """A client whose transport is open. What it was greeted with is taken already."""
+        transport = FakeTransport(room=room)
+        transport.session = Session(
+            self.node, dialect, transport, identity, PEER, home=home, exclude_self=exclude_self, channels=channels
+        )
+        transport.session.opened()
+        if room is None:
+            transport.frames.clear()
+        return transport
+
+    def pass_time(self, seconds: float) -> None:
+        """On both clocks, in small steps."""
+        for _ in range(round(seconds * 4)):
+            self.wall += 0.25
+            self.clock.advance(0.25)
+
+
+def error(number: int, message: str, temporary: bool = False) -> dict[str, Any]:
+    """The object that describes an error."""
+    return {"code": number, "message": message, "temporary": temporary}
