@@ -8,7 +8,7 @@ SOURCES := realtime_svc twisted tests tools examples bench setup.py
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock clean environment dev-environment system-packages node-packages
+.PHONY: help run test check bench format lock clean environment dev-environment system-packages node-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -24,6 +24,11 @@ check: dev-environment ## format, lint, types, architecture
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/mypy
 	$(BIN)/python -m twisted.trial tests.test_architecture
+
+bench: dev-environment ## measure: memory of 10,000 idle connections, cost of schemas, timing of refused tokens
+	$(BIN)/python bench/idle_connections.py
+	$(BIN)/python bench/validation.py
+	$(BIN)/python bench/timing.py
 
 format: dev-environment ## put the code into its form
 	$(BIN)/ruff check --fix-only $(wildcard $(SOURCES))

@@ -6,14 +6,19 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 Done = Callable[[Any, BaseException | None], None]
 
 
 def run(work: Coroutine[Any, Any, Any], done: Done) -> None:
     """Implements `core.ports.Run`. A coroutine may await Deferreds only."""
+    _advance(work.send, None, work, done)
+
+
+def _advance(step: Callable[[Any], Any], value: Any, work: Coroutine[Any, Any, Any], done: Done) -> None:
     try:
-        waiting = work.send(None)
+        waiting = step(value)
     except StopIteration as stop:
         done(stop.value, None)
     except Exception as error:
@@ -28,8 +33,11 @@ def _wait(waiting: object, work: Coroutine[Any, Any, Any], done: Done) -> None:
         done(None, TypeError("a coroutine of this service may await Deferreds only"))
         return
 
-    def resume(_: object) -> None:
-        """The Deferred gives its own result, or raises its failure, when the coroutine goes on."""
-        run(work, done)
+    def resume(outcome: object) -> None:
+        """A Deferred gives its result by itself when the coroutine goes on; its failure it can't give in a callback."""
+        if isinstance(outcome, Failure):
+            _advance(outcome.throwExceptionIntoGenerator, work, work, done)
+        else:
+            _advance(work.send, None, work, done)
 
     waiting.addBoth(resume)

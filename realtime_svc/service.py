@@ -38,6 +38,7 @@ from realtime_svc.metrics import exposition
 from realtime_svc.transports.caps import Caps
 from realtime_svc.transports.entrance import Entrance
 from realtime_svc.transports.frontdoor import FrontDoorFactory
+from realtime_svc.transports.port import PatientPort
 from realtime_svc.transports.proxied import ProxiedFactory
 from realtime_svc.transports.sse import SseLink
 from realtime_svc.transports.tls import ServerTls
@@ -47,6 +48,7 @@ from realtime_svc.wire.forwarded import Networks
 from realtime_svc.wire.http_head import HeadLimits
 
 RESERVED_DESCRIPTORS = 200  # what the process needs besides its connections
+CUT_GRACE = 0.2  # seconds for what was cut to be gone, before the process ends all the same
 DRAIN_SLICE = 200  # sessions that are told to go in one turn of the event loop
 
 _log = Logger(namespace="realtime_svc")
@@ -115,6 +117,7 @@ class RealtimeService(Service):
         self._welcome = welcome
         self._log_observer = log_observer
         self._draining = False
+        self._gone: Deferred[None] = Deferred()
         self._doors: list[FrontDoorFactory] = []
         self._public: list[Any] = []
         self._internal: Any = None
@@ -206,7 +209,9 @@ class RealtimeService(Service):
 
     def _listen(self, key: str, host: str, port: int, factory: Any) -> Any:
         try:
-            return self._reactor.listenTCP(port, factory, backlog=self.config.http.backlog, interface=host)
+            listening = PatientPort(port, factory, self.config.http.backlog, host, self._reactor)
+            listening.startListening()
+            return listening
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             raise ConfigError("", key, f"can't listen on {host}:{port}: {reason}") from None
@@ -283,14 +288,13 @@ class RealtimeService(Service):
     @inlineCallbacks
     def _drain(self) -> Any:
         """Tell every client to go, wait for the queues, cut what is left at the limit."""
-        gone: Deferred[None] = Deferred()
-        self._caps.on_empty = lambda: None if gone.called else gone.callback(None)
+        self._caps.on_empty = self._drained
         limit = self._reactor.callLater(self.config.shutdown.drain_timeout, self._cut)
         for door in self._doors:
             door.close_all()
         self._tell(list(self.node.hub.sessions.values()))
         if self._caps.open:
-            yield gone
+            yield self._gone
         if limit.active():
             limit.cancel()
 
@@ -308,6 +312,11 @@ class RealtimeService(Service):
             session.transport.abort()
         for door in self._doors:
             door.abort_all()
+        self._reactor.callLater(CUT_GRACE, self._drained)
+
+    def _drained(self) -> None:
+        if not self._gone.called:
+            self._gone.callback(None)
 
 
 def _limits(config: Config) -> SessionLimits:

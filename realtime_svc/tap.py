@@ -48,7 +48,7 @@ class Options(usage.Options):
         ["welcome", None, "Print addresses, development tokens and lines to try."],
     ]
     prepared: Prepared
-    _terminal: int | None = None
+    terminal = 2  # where twistd was started
 
     def postOptions(self) -> None:
         """Read and check everything now: after this, twistd may fork, and nobody would see an error."""
@@ -63,7 +63,7 @@ class Options(usage.Options):
             sys.stdout.write(f"{self.where}: the configuration is good\n")
             raise SystemExit(0)
         if not self.twistd.get("nodaemon"):
-            self._terminal = os.dup(2)  # a daemon's own stderr is /dev/null
+            self.terminal = os.dup(2)  # a daemon's own stderr is /dev/null
 
     def load(self) -> Config:
         """The configuration as file, environment and flags have it now. Raises `ConfigError`."""
@@ -96,12 +96,12 @@ class Options(usage.Options):
     def tell(self, error: ConfigError) -> None:
         """One line on the terminal where twistd was started."""
         line = f"realtime_svc: {ConfigError(error.where or self.where, error.key, error.reason)}\n"
-        os.write(2 if self._terminal is None else self._terminal, line.encode(errors="backslashreplace"))
+        os.write(self.terminal, line.encode(errors="backslashreplace"))
 
     def started(self) -> None:
         """Nothing goes to the terminal any more."""
-        if self._terminal is not None:
-            os.close(self._terminal)
+        if self.terminal != 2:
+            os.close(self.terminal)
 
 
 class _Starting(RealtimeService):

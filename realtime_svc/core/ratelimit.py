@@ -1,7 +1,8 @@
 """Rates that clients must keep, as token buckets that may go into debt.
 
-A client above its rate is not refused: reading from it pauses until the debt is paid, so TCP slows it down. One that is
-still above it after `patience` is a flood.
+A client above its rate is not refused: reading from it pauses until the debt is paid, so TCP slows it down. After the
+pause its account is even, whatever it has in store. So a flood is told by time: the account is in debt now and was in
+debt longer than `patience` ago, and at no moment between was half of the burst free again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class TokenBucket:
         now = clock.seconds()
         self._tokens = min(limit.burst, self._tokens + (now - self._updated) * limit.rate)
         self._updated = now
-        if self._tokens >= 0:
+        if self._tokens >= limit.burst / 2:
             self._over_since = None
         self._tokens = max(self._tokens - events, -limit.rate * limit.patience)
         if self._tokens >= 0:
@@ -49,5 +50,8 @@ class TokenBucket:
         return -self._tokens / limit.rate
 
     def flooded(self, clock: Clock) -> bool:
-        """Has the client been above the rate for longer than `patience`, without a break?"""
+        """Has the client been at or above the rate for longer than `patience`, without a break?
+
+        Ask where `take` has just told to pause.
+        """
         return self._over_since is not None and clock.seconds() - self._over_since > self._limit.patience

@@ -71,6 +71,7 @@ class FrontDoor(TwistedProtocol):
         self._doors = factory.waiting
         self._entrance = factory.entrance
         self._parser: HeadParser | None = None  # None between two requests
+        self._host = ""  # whose connection it is, as far as is known
         self._lease: Lease | None = None
         self._claimed = False
         self._timer: Timer | None = None
@@ -86,10 +87,10 @@ class FrontDoor(TwistedProtocol):
     # ---- the connection
 
     def connectionMade(self) -> None:
-        peer = self._peer()
-        self._lease = self._entrance.caps.accept(None if self._entrance.trusted.contains(peer) else peer)
+        host = self._host = getattr(self.transport.getPeer(), "host", "local")
+        self._lease = self._entrance.caps.accept(None if self._entrance.trusted.contains(host) else host)
         if self._lease is None:
-            self._entrance.refused(Refusal(503, "dropped", "too many connections"), peer)
+            self._entrance.refused(Refusal(503, "dropped", "too many connections"), host)
             self.abort()
             return
         self._doors.add(self)
@@ -140,12 +141,9 @@ class FrontDoor(TwistedProtocol):
             self.transport.loseWriteConnection()
 
     def _refuse(self, refusal: Refusal, *, bodiless: bool = False) -> None:
-        self._entrance.refused(refusal, self._peer())
+        self._entrance.refused(refusal, self._host)
         self.transport.write(refusal_response(refusal, bodiless=bodiless))
         self._close()
-
-    def _peer(self) -> str:
-        return getattr(self.transport.getPeer(), "host", "local")
 
     # ---- time
 
@@ -163,7 +161,7 @@ class FrontDoor(TwistedProtocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        self._entrance.refused(Refusal(408, "too_slow", "no request in time"), self._peer())
+        self._entrance.refused(Refusal(408, "too_slow", "no request in time"), self._host)
         self.abort()
 
     # ---- reading
@@ -197,6 +195,7 @@ class FrontDoor(TwistedProtocol):
     def _dispatch(self, head: RequestHead) -> None:
         """The head is complete: find out whom it is for. Raises `Refusal`."""
         remote = self._remote(head)
+        self._host = remote.host
         if not self._claimed:
             assert self._lease is not None
             self._lease.claim(remote.host)
@@ -291,8 +290,16 @@ class FrontDoor(TwistedProtocol):
         if self._last or not persistent or self._body_left or (self._ended and not self._rest):
             self._close()
             return
-        self._arm(self._entrance.http.idle_timeout, self._close)
+        self._arm(self._entrance.http.idle_timeout, self._idle)
         self.unblocked()
+
+    def _idle(self) -> None:
+        """No next request came, or it can't be answered because the answers so far are not read."""
+        if self._exchange is not None and self._exchange.blocked:
+            self._entrance.refused(Refusal(408, "not_read", "the answers are not read"), self._host)
+            self.abort()
+        else:
+            self._close()
 
     def unblocked(self) -> None:
         """See `Visitor`. The pipelined request, in a turn of its own: a long pipeline is not to be a deep stack."""

@@ -1,8 +1,8 @@
 """permessage-deflate (RFC 7692): what a client offers, what is agreed to, and the messages themselves.
 
-    offers    = offer *( "," offer )                    the Sec-WebSocket-Extensions header, quotes taken off
-    offer     = name *( ";" parameter [ "=" value ] )   best first; one that can't be accepted is passed over (7.1)
-    message   = deflate blocks without the 00 00 FF FF that ends them (7.2.1)
+offers    = offer *( "," offer )                    the Sec-WebSocket-Extensions header, quotes taken off
+offer     = name *( ";" parameter [ "=" value ] )   best first; one that can't be accepted is passed over (7.1)
+message   = deflate blocks without the 00 00 FF FF that ends them (7.2.1)
 """
 
 from __future__ import annotations

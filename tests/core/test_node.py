@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -68,7 +69,7 @@ class SubscribeTests(Case):
             (anonymous, "#", 103),
         ):
             transport = self.world.connect(identity)
-            transport.type('{"subscribe":"%s"}' % channel.replace("\n", "\\n"))
+            transport.type(json.dumps({"subscribe": channel}))
             told = transport.take()[0]
             self.assertEqual(answer, told.get("error", {}).get("code"), (identity.user, channel))
             assert transport.session is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -115,7 +117,7 @@ class CommandTests(SynchronousTestCase):
         """An exception that no command accounts for: 3004, and it is reported."""
 
         class Broken(SseDialect):
-            def decode(self, payload: bytes, binary: bool, home: str) -> list[object]:  # type: ignore[override]
+            def decode(self, payload: bytes, binary: bool, home: str) -> NoReturn:
                 raise ZeroDivisionError
 
         world = World()

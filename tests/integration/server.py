@@ -42,10 +42,13 @@ _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 class Process(ProcessProtocol):
-    """A child process whose output is collected. `output` is what it printed so far, both streams in order."""
+    """A child process whose output is collected. `output` is what it printed so far, both streams in order; `errors` is
+    stderr alone.
+    """
 
     def __init__(self) -> None:
         self.output = ""
+        self.errors = ""
         self.ended: Deferred[int] = Deferred()
         self._waiting: list[tuple[re.Pattern[str], Deferred[re.Match[str]]]] = []
 
@@ -57,7 +60,9 @@ class Process(ProcessProtocol):
                 self._waiting.remove(waiter)
                 found.callback(match)
 
-    errReceived = outReceived  # noqa: N815 (Twisted)
+    def errReceived(self, data: bytes) -> None:  # noqa: N802 (Twisted)
+        self.errors += data.decode(errors="replace")
+        self.outReceived(data)
 
     def when_printed(self, pattern: str) -> Deferred[re.Match[str]]:
         """Fires with the first match in the whole output; fails with the output when the process ends before."""

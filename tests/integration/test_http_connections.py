@@ -134,11 +134,11 @@ class Bodies(TestCase):
         for request in (
             publish("a", close, data=good),
             in_chunks("a", good),
-            in_chunks("a", *[b" "] * 1000, good[-24:]),
+            in_chunks("a", *[b" "] * 1021, b"1", b" ", b" "),
         ):
             for pieces in ([request], [request[:-30], request[-30:-1], request[-1:]]):
                 (response,) = await self.answers(server, *pieces)
-                self.assertIn(response.status, (200, 400))
+                self.assertEqual(accepted(response), "a")
         long = in_chunks("a", good, b" ")
         endless = in_chunks("a", *[b"x" * 1000] * 1000)
         for request in (publish("a", data=good + b" "), long, in_chunks("a", *[b" "] * 1025), endless, endless[:-5]):

@@ -236,6 +236,7 @@ class Peer(Protocol):
             await deferLater(reactor, 0)
 
     def stop_reading(self) -> None:
+        """The kernel still takes some MiB for us before the server is blocked."""
         self.transport.pauseProducing()
 
     def read_on(self) -> None:
