@@ -101,7 +101,7 @@ class EffectiveTests(SynchronousTestCase):
         port = 8443
         host = "::1"
         [http]
-        allowed_origins = ["https://a.example", "*"]
+        allowed_origins = ["https://a.example", "http://b.example:81"]
         head_timeout = 1.2345678901
         [limits]
         stall_timeout = "1500ms"

@@ -146,7 +146,10 @@ class Session:
             return
         self._become(State.OPEN)
         for channel in self._first_channels:
-            await self.carry_out(messages.Subscribe(channel))
+            if channel in self.channels:  # by user code
+                self.say(messages.Done("subscribe", channel))
+            else:
+                await self.carry_out(messages.Subscribe(channel))
 
     def _left(self) -> bool:
         return self.state >= State.CLOSING

@@ -72,6 +72,9 @@ class FencedServerProtocol(WebSocketServerProtocol):
 
     log = _Silent()
     transport: Any
+    maxMessagePayloadSize: int  # noqa: N815
+    _perMessageCompress: Any  # noqa: N815
+    _isMessageCompressed: bool  # noqa: N815
     deflate = Deflate()
     refusal: Refusal | None = None
     extensions_answer = ""
@@ -166,8 +169,7 @@ class FencedServerProtocol(WebSocketServerProtocol):
 
     def compress(self, payload: bytes, opcode: int) -> bytes:
         """One compressed message (RFC 7692). Autobahn's `sendMessage` would measure it against the inbound limit."""
-        codec: Any = self._perMessageCompress
-        return websocket_frame(opcode, codec.compress(payload), compressed=True)
+        return websocket_frame(opcode, self._perMessageCompress.compress(payload), compressed=True)
 
     # ---- ending
 
@@ -192,7 +194,7 @@ class FencedServerProtocol(WebSocketServerProtocol):
     def forget(self, reason: Failure) -> None:
         """The connection is gone. Autobahn's own `connectionLost` fails on some of OpenSSL's errors."""
         self.wasNotCleanReason = self.wasNotCleanReason or "connection lost"
-        self._connectionLost(reason)
+        self._connectionLost(reason)  # type: ignore[arg-type]  # no string, whatever its annotation says
 
     def failing(self, code: int) -> None:
         """A hook: we are about to close with `code` for a violation."""

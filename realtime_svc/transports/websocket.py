@@ -34,6 +34,10 @@ from realtime_svc.wire.upgrade import parse_protocols, rewrite_websocket_head
 
 DIALECTS: dict[Endpoint, Dialect] = {Endpoint.PLAIN: PlainDialect(), Endpoint.RAW: RawDialect()}
 PING = websocket_frame(OPCODE_PING, b"")
+_OF_THE_HANDSHAKE = (
+    *("http_headers", "http_request_data", "http_response_data"),
+    *("extensions_answer", "websocket_extensions", "websocket_extensions_in_use"),
+)  # what Autobahn would keep for as long as the connection lasts
 
 
 class RealtimeProtocol(FencedServerProtocol):
@@ -60,7 +64,7 @@ class RealtimeProtocol(FencedServerProtocol):
         self.link.hall.node.refused(refusal, self.link.remote.host)
 
     def onOpen(self) -> None:
-        for name in ("http_headers", "http_request_data", "http_response_data", "extensions_answer"):
+        for name in _OF_THE_HANDSHAKE:
             self.__dict__.pop(name, None)
         self.link.guarded(self.link.open)
 
@@ -135,9 +139,11 @@ class Hall:
 
     def _look(self) -> None:
         self._timer = None
-        oldest = self.node.clock.seconds() - self._fragment_timeout
+        now = self.node.clock.seconds()
         for link in tuple(self._assembling):
-            if link.message_since <= oldest:
+            if not link.reads:
+                link.message_since = now  # what is missing may be waiting in the socket
+            elif link.message_since <= now - self._fragment_timeout:
                 del self._assembling[link]
                 link.fail(errors.POLICY)
         if self._assembling:
@@ -233,6 +239,11 @@ class Link:
 
     def message_began(self) -> None:
         self.message_since = self.hall.node.clock.seconds()
+
+    @property
+    def reads(self) -> bool:
+        """Is reading not paused for one of the session's reasons?"""
+        return self.session is None or bool(self.session.reading)
 
     def receive(self, payload: bytes, binary: bool) -> None:
         if self.session is not None:

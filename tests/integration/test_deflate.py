@@ -15,6 +15,7 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.sync.client import connect
 
 from tests.integration.conformance import ECHO, each, open_echo, start_echo
+from tests.integration.limits import OPEN, pid_of
 from tests.integration.server import Server, start_server
 from tests.integration.ws_peer import (
     BINARY,
@@ -38,15 +39,6 @@ PLAIN = "permessage-deflate"
 RSV1 = 4
 LIMIT = 2**24 + 1024
 TAKEOVER = "\ncontext_takeover = true\nwindow_bits = 15\nmemory_level = 9\n"
-OPEN_CHANNELS = """
-[auth]
-anonymous = true
-[namespaces.default]
-subscribe = ["anonymous"]
-publish = ["anonymous"]
-payload = "bytes"
-echo = true
-"""
 OFFERS = [
     "; ".join((PLAIN, *parameters))
     for server in ((), ("server_max_window_bits=9",), ("server_max_window_bits=15",))
@@ -162,7 +154,7 @@ class AgreementTests(TestCase):
 
     async def test_off_by_default(self) -> None:
         """Without the configuration key an offer is passed over, and a compressed frame is a violation."""
-        server = await start_server(self, OPEN_CHANNELS)
+        server = await start_server(self, OPEN)
         peer = await open_echo(self, server, f"Sec-WebSocket-Extensions: {PLAIN}")
         self.assertNotIn("sec-websocket-extensions", peer.headers)
         peer.send(frame(TEXT, b"\0", rsv=RSV1))
@@ -170,7 +162,7 @@ class AgreementTests(TestCase):
 
 
 class MessageTests(TestCase):
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         self.server: Server = await start_echo(self)
 
     async def test_sizes(self) -> None:
@@ -219,7 +211,7 @@ class MessageTests(TestCase):
 
         def talk(factory: ClientPerMessageDeflateFactory) -> list[bool]:
             url = f"ws://127.0.0.1:{self.server.port()}{ECHO}"
-            said = ["", "hello", "hello" * 1000, os.urandom(5000), b"", "Grüße"]
+            said: list[str | bytes] = ["", "hello", "hello" * 1000, os.urandom(5000), b"", "Grüße"]
             with connect(url, extensions=[factory], max_size=None) as client:
                 if not client.protocol.extensions:
                     raise AssertionError("no extension")
@@ -282,10 +274,10 @@ class HostileTests(TestCase):
 
     async def test_bombs(self) -> None:
         """A message that inflates beyond the limit is 1009, and is never held: the process does not grow by it."""
-        self.server = await start_server(self, OPEN_CHANNELS + "[websocket.deflate]\nenabled = true")
+        self.server = await start_server(self, OPEN + "[websocket.deflate]\nenabled = true")
         limit = 64 * 1024
         await self.rejected(1009, lambda it: frame(BINARY, it.compress(bytes(limit + 1)), rsv=RSV1))
-        pid: int = self.server.process.transport.pid  # type: ignore[union-attr, assignment]
+        pid = pid_of(self.server)
         before = resident(pid)
         bomb = zlib.compressobj(9, zlib.DEFLATED, -15)
         body = b"".join(bomb.compress(bytes(2**20)) for _ in range(60))  # less than 64 KiB that mean 60 MiB
@@ -305,7 +297,7 @@ class HostileTests(TestCase):
 
     async def test_largest(self) -> None:
         """Exactly the limit passes, compressible or not: deflate makes noise a little longer than it is."""
-        self.server = await start_server(self, OPEN_CHANNELS + "[websocket.deflate]\nenabled = true")
+        self.server = await start_server(self, OPEN + "[websocket.deflate]\nenabled = true")
         peer = await open_peer(self, self.server.port(), ECHO, f"Sec-WebSocket-Extensions: {PLAIN}")
         deflater = Deflater(peer.headers["sec-websocket-extensions"])
         for payload in (bytes(65536), os.urandom(65536)):

@@ -75,8 +75,9 @@ class DrainTests(TestCase):
         await server.process.when_printed("Received SIGTERM")
         while not await self.refused(server):
             await deferLater(reactor, 0)
-        error: HTTPError = await self.assertFailure(server.get_internal("/health/ready"), HTTPError)
-        self.assertEqual((503, "shutting down"), (error.code, json.loads(error.read())["reason"]))
+        with self.assertRaises(HTTPError) as caught:
+            await server.get_internal("/health/ready")
+        self.assertEqual((503, "shutting down"), (caught.exception.code, json.loads(caught.exception.read())["reason"]))
         await server.get_internal("/health/live")
         peer.read_on()
         end = await peer.end()

@@ -1,4 +1,4 @@
-"""Connections that end badly, or that the server ends: in time, with the code for it, and without anything left behind."""
+"""Connections that end badly, or that the server ends: in time, with the code for it, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ServerEndsTests(TestCase):
             peer.send(frame(TEXT, text), frame(TEXT, b'{"auth":"%s"}' % ALICE.encode()))
             self.assertEqual(await peer.end(), End(3500, b"invalid token", "eof"), text)
             told = said(peer)
-            self.assertEqual((list(told[1])[0], told[2:]), ("error", [bye(3500, "invalid token", reconnect=False)]))
+            self.assertEqual((next(iter(told[1])), told[2:]), ("error", [bye(3500, "invalid token", reconnect=False)]))
 
     async def test_token_runs_out(self) -> None:
         """3005 when the token ends, and no message after it; a raw client gets the same code."""

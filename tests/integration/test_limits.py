@@ -1,4 +1,4 @@
-"""What one client may do to the server and to others: bounds in bytes, in rate and in time, each with its close code."""
+"""What one client may do to the server and to others: bounds in bytes, rate and time, each with its close code."""
 
 from __future__ import annotations
 

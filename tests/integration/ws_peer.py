@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -111,6 +111,7 @@ class Peer(Protocol):
         self.body = b""
         self.frames: list[Wire] = []
         self.tcp: str | None = None
+        self.gone: Deferred[None] = Deferred()
         self.answer_pings = True
         self.answer_close = True
         self.stay = False
@@ -150,6 +151,7 @@ class Peer(Protocol):
         waiting, self._waiting = self._waiting, []
         for _, found in waiting:
             found.errback(AssertionError(f"the connection ended ({self.tcp}) after {self.status} {self._shown()}"))
+        self.gone.callback(None)
 
     def _read_head(self) -> None:
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
@@ -162,7 +164,7 @@ class Peer(Protocol):
 
     def _read_frames(self) -> None:
         at = 0
-        while (parsed := _parse(self._buffer, at)) is not None:
+        while (parsed := parse(self._buffer, at)) is not None:
             one, at = parsed
             if one.opcode == PING and self.answer_pings:
                 self.send(frame(PONG, one.payload))
@@ -251,7 +253,8 @@ class Peer(Protocol):
         self.transport.abortConnection()
 
 
-def _parse(data: bytearray, at: int) -> tuple[Wire, int] | None:
+def parse(data: bytearray, at: int) -> tuple[Wire, int] | None:
+    """The frame that begins at `at`, and where it ends; None: it is not complete."""
     if len(data) < at + 2:
         return None
     first, length = data[at], data[at + 1]
@@ -286,24 +289,15 @@ async def connect_tcp(test: TestCase, port: int) -> Peer:
     """Connected, and nothing sent. The connection is aborted at the end of the test, if it is still there."""
     factory: Any = Factory.forProtocol(Peer)
     factory.noisy = False
-    peer: Peer = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
+    peer: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
     test.addCleanup(_gone, peer)
-    return peer
+    return cast(Peer, peer)
 
 
-def _gone(peer: Peer) -> Deferred[None] | None:
-    if not peer.transport.connected:
-        return None
-    gone: Deferred[None] = Deferred()
-    lost = peer.connectionLost
-
-    def connection_lost(reason: Failure) -> None:
-        lost(reason)
-        gone.callback(None)
-
-    peer.connectionLost = connection_lost  # type: ignore[method-assign, assignment]
-    peer.abort()
-    return gone
+def _gone(peer: Peer) -> Deferred[None]:
+    if not peer.gone.called:
+        peer.abort()
+    return peer.gone
 
 
 async def open_peer(test: TestCase, port: int, path: str, *headers: str) -> Peer:

@@ -1,256 +1,11 @@
-"""The front door with everything behind it faked: times, order of requests, and how a connection ends."""
+"""The front door: many requests on one connection, and requests that have to wait."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any
-
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import connectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.config import Http
-from realtime_svc.driver import run
-from realtime_svc.errors import Refusal
-from realtime_svc.model import RemoteAddress
-from realtime_svc.transports.caps import Caps, Lease
-from realtime_svc.transports.entrance import Entrance, Visitor
-from realtime_svc.transports.frontdoor import BODY_RATE, LINGER, MAX_PIPELINED, FrontDoor, FrontDoorFactory
-from realtime_svc.wire.forwarded import Networks
-from realtime_svc.wire.http_head import HeadLimits, RequestHead
-from realtime_svc.wire.routes import Route
-
-KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
-FIELDS = ("Host: h", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", KEY)
-HTTP = Http(head_timeout=5.0, idle_timeout=10.0)
-ANSWER = b"<answer>"
-
-
-def head(line: str, *fields: str) -> bytes:
-    return "\r\n".join((line, *fields, "", "")).encode()
-
-
-UPGRADE = head("GET /raw/a HTTP/1.1", *FIELDS)
-
-
-def post(channel: str, body: bytes = b"", *fields: str) -> bytes:
-    return head(f"POST /publish/{channel} HTTP/1.1", "Host: h", f"Content-Length: {len(body)}", *fields) + body
-
-
-class Socket(StringTransport):
-    """`half_closed`: we have closed our side."""
-
-    half_closed = False
-
-    def loseWriteConnection(self) -> None:  # noqa: N802 (Twisted)
-        self.half_closed = True
-
-
-class Gate:
-    """Lets everybody in; `waiting` is what a request has to wait for."""
-
-    def __init__(self) -> None:
-        self.waiting: Deferred[None] | None = None
-
-    def check(self, head: RequestHead) -> None:
-        if head.get("x-refuse"):
-            raise Refusal(403, "test", "test")
-
-    def prepare(self, head: RequestHead) -> Awaitable[None] | None:
-        return self.waiting
-
-    def admit(self, head: RequestHead, route: Route) -> Any:
-        raise AssertionError("this is what the rooms behind do")
-
-
-class Exchange:
-    """Plain HTTP: complete requests are `requests` as (channel, body); the test answers them, or `at_once`."""
-
-    def __init__(self, transport: Any, visitor: Visitor) -> None:
-        self.transport = transport
-        self.visitor = visitor
-        self.blocked = False
-        self.at_once = True
-        self.requests: list[tuple[str, bytes]] = []
-        self.ended: list[str] = []
-        self._channel = ""
-        self._left = 0
-        self._body = b""
-
-    def begin(self, head: RequestHead, route: Route, remote: RemoteAddress, data: bytes) -> None:
-        self._channel, self._left, self._body = route.channel, head.content_length or 0, b""
-        if head.chunked:
-            self._left = -1
-        if not self._left:
-            self._complete()
-
-    def body(self, data: bytes) -> None:
-        self._body += data
-        done = data.endswith(b"0\r\n\r\n") if self._left < 0 else len(self._body) == self._left
-        if done:
-            self._complete()
-
-    def _complete(self) -> None:
-        self.visitor.body_received()
-        self.requests.append((self._channel, self._body))
-        if self.at_once:
-            self.answer()
-
-    def answer(self, *, persistent: bool = True) -> None:
-        self.transport.write(ANSWER)
-        self.visitor.responded(persistent)
-
-    def leave(self) -> None:
-        self.ended.append("leave")
-
-    def lost(self, reason: Failure) -> None:
-        self.ended.append("lost")
-
-
-class Rooms:
-    """Web and Hall: `exchange` is the HTTP side, `opened` are the WebSockets."""
-
-    def __init__(self) -> None:
-        self.at_once = True
-        self.exchanges: list[Exchange] = []
-        self.opened: list[tuple[RemoteAddress, Lease]] = []
-
-    def exchange(self, transport: Any, visitor: Visitor) -> Exchange:
-        exchange = Exchange(transport, visitor)
-        exchange.at_once = self.at_once
-        self.exchanges.append(exchange)
-        return exchange
-
-    def open(self, transport: Any, head: RequestHead, route: Route, remote: RemoteAddress, lease: Lease) -> None:
-        self.opened.append((remote, lease))
-
-
-class DoorTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.gate = Gate()
-        self.rooms = Rooms()
-        self.caps = Caps(10, 5)
-        self.refused: list[tuple[int, str, str]] = []
-        self.entrance = Entrance(
-            http=HTTP,
-            limits=HeadLimits(),
-            trusted=Networks(["10.0.0.0/8"]),
-            clock=self.clock,
-            run=run,
-            gate=self.gate,
-            caps=self.caps,
-            hall=self.rooms,
-            web=self.rooms,
-            refused=lambda refusal, host: self.refused.append((refusal.status, refusal.cause, host)),
-            body_size=64 * 1024,
-        )
-        self.factory = FrontDoorFactory(self.entrance)
-
-    def connect(self, host: str = "192.0.2.1") -> tuple[FrontDoor, Socket]:
-        door = self.factory.buildProtocol(None)
-        socket = Socket(peerAddress=IPv4Address("TCP", host, 1))  # type: ignore[no-untyped-call]
-        door.makeConnection(socket)
-        return door, socket
-
-    def statuses(self) -> list[int]:
-        return [status for status, _, _ in self.refused]
-
-    @property
-    def exchange(self) -> Exchange:
-        (exchange,) = self.rooms.exchanges
-        return exchange
-
-    def turns(self) -> None:
-        """Let everything happen that takes no time."""
-        for _ in range(100):
-            self.clock.advance(0)
-
-
-class Times(DoorTestCase):
-    def assert_cut(self, socket: Socket, seconds: float, cause: str = "too_slow") -> None:
-        """Not before `seconds`, but then, without an answer."""
-        before = socket.value()
-        self.clock.advance(seconds - 0.01)
-        self.assertFalse(socket.disconnected)
-        self.clock.advance(0.02)
-        self.assertTrue(socket.disconnected)
-        self.assertEqual((socket.value(), self.refused), (before, [(408, cause, "192.0.2.1")]))
-
-    def test_head(self) -> None:
-        """The whole head has one time, however it dribbles."""
-        door, socket = self.connect()
-        for byte in UPGRADE[:40]:
-            door.dataReceived(bytes([byte]))
-            self.clock.advance(0.1)
-        self.assert_cut(socket, HTTP.head_timeout - 4)
-
-    def test_body(self) -> None:
-        """So has a body: by its length, or by the most it may be."""
-        door, socket = self.connect()
-        door.dataReceived(post("a", b"x" * BODY_RATE)[:-BODY_RATE])
-        for _ in range(50):
-            door.dataReceived(b"x")
-            self.clock.advance(0.1)
-        self.assert_cut(socket, HTTP.head_timeout + 1 - 5)
-
-    def test_chunked_body(self) -> None:
-        door, socket = self.connect()
-        door.dataReceived(head("POST /publish/a HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
-        self.assert_cut(socket, HTTP.head_timeout + 64 * 1024 / BODY_RATE)
-
-    def test_nothing_else(self) -> None:
-        """A request that is complete has all the time it needs: for its answer, and for its password to be checked."""
-        self.rooms.at_once = False
-        doors = [self.connect()[0] for _ in range(2)]
-        doors[0].dataReceived(post("a", b"1"))
-        self.gate.waiting = Deferred()
-        doors[1].dataReceived(UPGRADE)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_between_requests(self) -> None:
-        """Idle: a good end. Half a request: the time of a head, counted from its first byte, then cut."""
-        for start in (b"", b"POST"):
-            self.setUp()
-            door, socket = self.connect()
-            door.dataReceived(post("a"))
-            self.clock.advance(HTTP.idle_timeout - 1)
-            if start:
-                door.dataReceived(start)
-                self.assert_cut(socket, HTTP.head_timeout)
-            else:
-                self.clock.advance(1)
-                self.assertEqual((socket.half_closed, socket.disconnecting, self.refused), (True, False, []))
-                self.clock.advance(LINGER)
-                self.assertTrue(socket.disconnected)
-
-    def test_answers_are_not_read(self) -> None:
-        """The next request waits for the socket's buffer, and is read no further; after a time it is over."""
-        door, socket = self.connect()
-        door.dataReceived(post("a"))
-        self.exchange.blocked = True
-        door.dataReceived(post("b") * 10)
-        self.turns()
-        self.assertEqual(self.exchange.requests, [("a", b"")])
-        door.dataReceived(b"x" * MAX_PIPELINED)
-        self.assertEqual(socket.producerState, "paused")
-        self.assert_cut(socket, HTTP.idle_timeout, "not_read")
-
-    def test_refused(self) -> None:
-        """A refusal: answer, close our side, throw away what comes, and cut who does not leave."""
-        door, socket = self.connect()
-        door.dataReceived(head("GET /nowhere HTTP/1.1", "Host: h") + UPGRADE)
-        answer = socket.value()
-        door.dataReceived(UPGRADE)
-        self.assertTrue(answer.startswith(b"HTTP/1.1 404 "))
-        self.assertEqual((socket.value(), socket.half_closed, socket.disconnecting), (answer, True, False))
-        self.clock.advance(LINGER)
-        self.assertTrue(socket.disconnected)
-        self.assertEqual(self.refused, [(404, "not_found", "192.0.2.1")])
+from realtime_svc.transports.frontdoor import MAX_PIPELINED
+from tests.transports.doors import ANSWER, UPGRADE, DoorTestCase, head, post
 
 
 class Order(DoorTestCase):
@@ -300,16 +55,29 @@ class Order(DoorTestCase):
         self.assertEqual(len(self.exchange.requests), MAX_PIPELINED // len(request) + 2)
 
     def test_unblocked(self) -> None:
-        """When the peer reads again, the next request is taken."""
+        """While the peer does not read its answers, the next request waits; then it is taken."""
+        self.rooms.at_once = False
         door, _ = self.connect()
-        door.dataReceived(post("a"))
+        door.dataReceived(post("a") + post("b"))
         self.exchange.blocked = True
-        door.dataReceived(post("b"))
+        self.exchange.answer()
         self.turns()
+        self.assertEqual([channel for channel, _ in self.exchange.requests], ["a"])
         self.exchange.blocked = False
         door.unblocked()
         self.turns()
         self.assertEqual([channel for channel, _ in self.exchange.requests], ["a", "b"])
+
+    def test_behind_chunks(self) -> None:
+        """What comes behind a chunked body is not handed on with it, and not read without end."""
+        self.rooms.at_once = False
+        door, socket = self.connect()
+        start = head("POST /publish/a HTTP/1.1", "Host: h", "Transfer-Encoding: chunked")
+        door.dataReceived(start + b"0\r\n\r\n")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        door.dataReceived(b"x" * (MAX_PIPELINED + 1))
+        self.assertEqual(socket.producerState, "paused")
+        self.assertEqual(self.exchange.received, b"0\r\n\r\n")
 
     def test_last(self) -> None:
         """Behind a request that is the last, nothing is read: HTTP/1.0, close, chunks, an answer that says so."""
@@ -358,7 +126,8 @@ class Waiting(DoorTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.gate.waiting = self.waiting = Deferred()
+        self.waiting: Deferred[None] = Deferred()
+        self.gate.waiting = self.waiting
 
     def test_upgrade(self) -> None:
         """The socket is not read meanwhile; then the WebSocket opens."""
@@ -410,90 +179,3 @@ class Waiting(DoorTestCase):
         self.assertEqual((self.rooms.opened, self.statuses()), ([], [503]))
         self.assertTrue(socket.value().startswith(b"HTTP/1.1 503 "))
         self.assertEqual(self.exchange.requests, [("a", b"")])
-
-
-class Ends(DoorTestCase):
-    def test_drain(self) -> None:
-        """Idle connections are closed, busy ones behind their answer."""
-        self.rooms.at_once = False
-        fresh, idle, busy = (self.connect() for _ in range(3))
-        idle[0].dataReceived(post("a"))
-        self.rooms.exchanges[0].answer()
-        busy[0].dataReceived(post("b"))
-        self.factory.close_all()
-        self.assertEqual([socket.half_closed for _, socket in (fresh, idle, busy)], [True, True, False])
-        self.rooms.exchanges[1].answer()
-        self.assertTrue(busy[1].half_closed)
-        self.factory.abort_all()
-        self.assertTrue(all(socket.disconnected for _, socket in (fresh, idle, busy)))
-
-    def test_half_closed(self) -> None:
-        """A peer that sends nothing more gets the answers to what it asked; then the connection ends."""
-        self.rooms.at_once = False
-        door, socket = self.connect()
-        door.dataReceived(post("a") + post("b") + b"POST /half")
-        door.readConnectionLost()
-        for _ in range(2):
-            self.assertFalse(socket.disconnecting)
-            self.exchange.answer()
-            self.turns()
-        self.assertEqual([channel for channel, _ in self.exchange.requests], ["a", "b"])
-        self.assertTrue(socket.disconnecting)
-
-    def test_half_closed_at_once(self) -> None:
-        """Where there is nothing to answer, it ends at once: no request, half a head, half a body."""
-        for data in (b"", b"GET", post("a", b"12")[:-1]):
-            door, socket = self.connect()
-            door.dataReceived(data)
-            door.readConnectionLost()
-            self.assertTrue(socket.disconnecting, data)
-            door.connectionLost()
-
-    def test_half_closed_stream(self) -> None:
-        """A stream would never end: its reader is taken for gone."""
-        self.rooms.at_once = False
-        door, socket = self.connect()
-        door.dataReceived(head("GET /sse/a HTTP/1.1", "Host: h"))
-        door.readConnectionLost()
-        self.assertTrue(socket.disconnected)
-        door.connectionLost(connectionDone)
-        self.assertEqual(self.exchange.ended, ["lost"])
-
-    def test_half_closed_by_both(self) -> None:
-        """Behind a refusal, the peer's end is the end."""
-        door, socket = self.connect()
-        door.dataReceived(b"canary\r\n\r\n")
-        self.assertFalse(socket.disconnecting)
-        door.readConnectionLost()
-        self.assertTrue(socket.disconnecting)
-
-    def test_places(self) -> None:
-        """A place is taken at accept, and given back at the end; a WebSocket keeps its own."""
-        doors = [self.connect()[0] for _ in range(6)]
-        for door in doors:
-            door.dataReceived(UPGRADE)
-        self.assertEqual((len(self.rooms.opened), self.statuses(), self.caps.open), (5, [429], 6))
-        doors[5].connectionLost()
-        self.assertEqual(self.caps.open, 5)
-        for _, lease in self.rooms.opened:
-            lease.release()
-        self.assertEqual(self.caps.open, 0)
-
-    def test_places_behind_a_proxy(self) -> None:
-        """Who the proxy names has the place, and is the one in the logs."""
-        for number in range(7):
-            door, _ = self.connect("10.0.0.1")
-            client = "192.0.2.7" if number < 6 else "192.0.2.8"
-            door.dataReceived(head("GET /raw/a HTTP/1.1", *FIELDS, f"X-Forwarded-For: {client}"))
-        hosts = [remote.host for remote, _ in self.rooms.opened]
-        self.assertEqual(hosts, ["192.0.2.7"] * 5 + ["192.0.2.8"])
-        self.assertEqual(self.refused, [(429, "connections_per_address", "192.0.2.7")])
-
-    def test_dropped(self) -> None:
-        """Too many to be answered: cut at accept, and whatever they send is not looked at."""
-        for number in range(200):
-            door, socket = self.connect(f"192.0.2.{number}")
-        self.assertTrue(socket.disconnected)
-        door.dataReceived(UPGRADE)
-        door.connectionLost()
-        self.assertEqual((socket.value(), self.statuses()[-1], self.caps.open), (b"", 503, 110))

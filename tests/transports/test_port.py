@@ -46,7 +46,7 @@ class PatientPortTests(SynchronousTestCase):
             self.assertNotIn(self.port, self.reactor.readers)
             self.reactor.advance(PAUSE / 2)
             self.assertNotIn(self.port, self.reactor.readers)
-            self.reactor.advance(PAUSE / 2)
+            self.reactor.advance(PAUSE)
             self.assertIn(self.port, self.reactor.readers)
             self.assertEqual(self.port.socket.accepted, 1)
             self.port.socket = self.port.socket.real

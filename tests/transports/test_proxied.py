@@ -135,7 +135,7 @@ class ProxiedTests(SynchronousTestCase):
         self.assert_dropped(socket, inner)
 
     def test_lost(self) -> None:
-        """A connection that ends before its header leaves nothing behind; one behind it ends for the wrapped one too."""
+        """Lost before its header: nothing is left behind. After it: lost for the wrapped protocol too."""
         connection, inner, _ = self.connect()
         connection.connectionLost()
         self.assertEqual((inner.events, self.clock.getDelayedCalls()), ([], []))
