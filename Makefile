@@ -14,16 +14,18 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
 
 run: environment ## start a development server in the foreground (configuration and tokens: var/dev.toml)
-	@exec $(BIN)/realtime-svc dev
+	@exec $(BIN)/realtime-svc dev $(ARGS)
 
 test: system-packages dev-environment node-packages ## every test once, with the coverage floor
 	@$(BIN)/python tools/run_tests.py tests
 
 check: dev-environment ## format, lint, types, architecture
-	$(BIN)/ruff format --check $(wildcard $(SOURCES))
-	$(BIN)/ruff check $(wildcard $(SOURCES))
-	$(BIN)/mypy
-	$(BIN)/python -m twisted.trial tests.test_architecture
+	@failed=; \
+	$(BIN)/ruff format --check $(wildcard $(SOURCES)) || failed="$$failed format"; \
+	$(BIN)/ruff check $(wildcard $(SOURCES)) || failed="$$failed lint"; \
+	$(BIN)/mypy || failed="$$failed types"; \
+	$(BIN)/python -m twisted.trial tests.test_architecture || failed="$$failed architecture"; \
+	if [ -n "$$failed" ]; then echo "not good:$$failed" >&2; exit 1; fi
 
 bench: dev-environment ## measure: memory of 10,000 idle connections, cost of schemas, timing of refused tokens
 	$(BIN)/python bench/idle_connections.py

@@ -1,8 +1,8 @@
 """A chat room, as code that runs in the server: take it as a start for your own.
 
-Start it (from the root of the repository; Python has to find this module):
+Start it (from the root of the repository, after `make run` or `make test` has installed everything):
 
-    PYTHONPATH=examples .venv/bin/twistd -n --pidfile= realtime_svc --config examples/chat.toml --welcome
+    .venv/bin/twistd -n --pidfile= realtime_svc --config examples/chat.toml --welcome
 
 Talk to it from two terminals, as the two users of `chat.toml`:
 

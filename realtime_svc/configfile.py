@@ -48,7 +48,7 @@ FILE_KEYS = (
     ("tls", "client_ca"),
     ("tls", "key"),
 )
-FOLDER_KEYS = (("schemas", "folder"),)
+FOLDER_KEYS = (("schemas", "folder"), ("handlers", "path"))
 
 
 class Origin(NamedTuple):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Coroutine
 from typing import Any
 
@@ -209,9 +210,11 @@ class UserHandlers:
             await _settled(self._close(client, disconnect.code, disconnect.reason))
 
 
-def load_target(path: str) -> Any:
-    """Import `package.module:name`. Raises `ConfigError`."""
+def load_target(path: str, folder: str = "") -> Any:
+    """Import `package.module:name`, with `folder` searched first. Raises `ConfigError`."""
     module, _, name = path.partition(":")
+    if folder and folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         target = importlib.import_module(module)
         for part in name.split("."):
@@ -220,6 +223,13 @@ def load_target(path: str) -> Any:
         raise ConfigError("", "handlers.object", f"can't load {path}: {_one_line(error)}") from error
     if not any(callable(getattr(target, event, None)) for event in EVENTS):
         raise ConfigError("", "handlers.object", f"{path} has none of the handlers {', '.join(EVENTS)}")
+    if isinstance(target, type):
+        try:
+            inspect.signature(target).bind(None)
+        except TypeError as error:
+            raise ConfigError("", "handlers.object", f"{path} does not take the server: {error}") from None
+        except ValueError:  # a class without a signature: seen when it is made
+            pass
     return target
 
 

@@ -78,7 +78,7 @@ def prepare(config: Config, reactor: Any) -> Prepared:
         keyring=keyring,
         refresher=build_refresher(reactor, config.auth.jwt, keyring),
         tls=ServerTls(config.tls) if speaks_tls else None,
-        handlers=load_target(config.handlers.object) if config.handlers.object else None,
+        handlers=load_target(config.handlers.object, config.handlers.path) if config.handlers.object else None,
         threads=threads,
     )
 

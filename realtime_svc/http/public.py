@@ -226,8 +226,9 @@ class PublicRequest(http.Request):
             self.channel.web.node.report("a publication failed", error)
             error = ReplyError(ErrorCode.INTERNAL)
         self.channel.web.node.count_error(error)
-        body = {"code": error.number, "message": error.message, "temporary": error.temporary}
-        self._send(STATUS.get(error.code, 503), {"error": body})
+        status, cause = STATUS.get(error.code, 503), error.code.name.lower()
+        body = {"status": status, "cause": cause, "code": error.number, "message": error.message}
+        self._send(status, {"error": {**body, "temporary": error.temporary}})
 
     # ---- answers
 

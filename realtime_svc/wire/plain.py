@@ -189,6 +189,10 @@ def _from_words(line: bytes) -> messages.Command | messages.Failed:
     except UnicodeDecodeError:
         return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "Invalid UTF-8"))
     channel, _, data = rest.strip().partition(" ")
+    if verb in ("subscribe", "unsubscribe", "auth") and data:
+        return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "one word too many"), verb)
+    if verb == "publish" and not data:
+        return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "data is missing"), verb, _shown(channel))
     match verb:
         case "auth":
             return messages.Authenticate(channel)

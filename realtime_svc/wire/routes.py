@@ -28,6 +28,7 @@ class Endpoint(enum.Enum):
         return self in (Endpoint.PLAIN, Endpoint.RAW)
 
 
+_ADDRESSES = "/ws, /raw/<channel>, /sse/<channel>, /publish/<channel>"
 _METHODS = {Endpoint.SSE: ("GET", "OPTIONS"), Endpoint.PUBLISH: ("POST", "OPTIONS")}
 
 
@@ -46,7 +47,7 @@ def route(head: RequestHead) -> Route:
         case ("raw" | "sse" | "publish" as name, channel):
             found = Route(Endpoint(name), channel)
         case _:
-            raise Refusal(404, "not_found", "nothing is here; there are /ws, /raw/<channel>, /sse/<channel>")
+            raise Refusal(404, "not_found", f"nothing is here; there are {_ADDRESSES}")
     if found.endpoint.is_websocket:
         _check_upgrade(head)
     else:

@@ -78,7 +78,7 @@ class SubscribeTests(Case):
     def test_order_of_refusals(self) -> None:
         """A bad name, a second time, one too many; only then whether there is such a namespace, and who may."""
         transport = self.world.connect(channels=("a", "b", "c"))
-        transport.type("subscribe a,b c", "subscribe bad/name", "subscribe a", "subscribe nowhere:x", "subscribe d")
+        transport.type("subscribe a,b", "subscribe bad/name", "subscribe a", "subscribe nowhere:x", "subscribe d")
         self.assertEqual([106, 107, 105, 106, 106], [told["error"]["code"] for told in transport.take()])
 
     def test_place_is_free_after_unsubscribing(self) -> None:
