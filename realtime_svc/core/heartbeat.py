@@ -52,9 +52,7 @@ class Heartbeat:
         self._timer = self._clock.callLater(self._tick, self._turn)
         self._now = (self._now + 1) % len(self._slots)
         now = self._clock.seconds()
-        for session in tuple(self._slots[self._now]):
-            if session.beat():
-                self._waiting.append((now + self._timeout, session, session.pings))
+        # First the old pings, then new ones: a session may be due for both, and is asked about its newest ping only.
         while self._waiting and self._waiting[0][0] <= now:
             _, session, ping = self._waiting.popleft()
             if session.awaits_pong(ping):
@@ -62,3 +60,6 @@ class Heartbeat:
                     session.close(errors.NO_PONG, flush=False)
                 else:  # we do not read, so the answer may be waiting in the socket: ask again later
                     self._waiting.append((now + self._timeout, session, ping))
+        for session in tuple(self._slots[self._now]):
+            if session.beat():
+                self._waiting.append((now + self._timeout, session, session.pings))

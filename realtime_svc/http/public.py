@@ -98,8 +98,8 @@ class PublicChannel(http.HTTPChannel):
 
     def leave(self) -> None:
         """The connection is about to be closed: TLS waits for its producer to go."""
-        assert self.transport is not None
-        self.transport.unregisterProducer()
+        transport: Any = self.transport
+        transport.unregisterProducer()
 
     def lost(self, reason: Failure) -> None:
         self.connectionLost(reason)

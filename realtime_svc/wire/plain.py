@@ -94,8 +94,7 @@ class PlainDialect:
 
     def encode(self, reply: messages.Reply) -> frames.Frame | None:
         """One reply as one text frame."""
-        encode: Callable[[Any], bytes] = _ENCODERS[type(reply)]
-        return frames.message_frame(encode(reply))
+        return frames.message_frame(_ENCODERS[type(reply)](reply))
 
     def close_with(self, disconnect: Disconnect) -> Disconnect:
         """The close code on this protocol: as the table has it."""
@@ -275,7 +274,7 @@ def _bye(reply: messages.Bye) -> bytes:
     return _encode({"bye": {"code": code, "reason": reason, "reconnect": reply.disconnect.reconnect}})
 
 
-_ENCODERS = {
+_ENCODERS: dict[type, Callable[[Any], bytes]] = {
     messages.Hello: _hello,
     messages.Done: _done,
     messages.Failed: _failed,

@@ -116,7 +116,7 @@ GRAMMAR: tuple[tuple[str | bytes, tuple[Meaning, ...]], ...] = (
     ("publish chat   1  ", (Publish("chat", b"1"),)),
     ("publish chat", (fails(107, "data is missing", "publish", "chat"),)),
     ("subscribe chat hello", (fails(107, "one word too many", "subscribe"),)),
-    ("publish", (Publish("", b""),)),
+    ("publish", (fails(107, "data is missing", "publish", ""),)),
     ("publish chat grüße", (Publish("chat", "grüße".encode()),)),
     ("ping", (Ping(),)),
     ("ping me", (Ping(),)),
