@@ -39,6 +39,23 @@ def problems(config: Config) -> Iterator[Problem]:
         yield ("handlers", "object"), "must be `package.module:name`"
 
 
+def warnings(config: Config) -> list[str]:
+    """What is allowed but can't work as meant, one line each: the key, and why. No line repeats a secret."""
+    auth = config.auth
+    if auth.anonymous:
+        return []
+    found = []
+    if not (auth.tokens or auth.passwords_file or auth.jwt.algorithms):
+        ways = "auth.tokens, auth.passwords_file, auth.jwt or auth.anonymous"
+        found.append(f"auth: nobody can authenticate: none of {ways} is set")
+    for name, namespace in config.namespaces.items():
+        for key, words in (("subscribe", namespace.subscribe), ("publish", namespace.publish)):
+            if "anonymous" in words:
+                reason = "lets only clients in that have credentials: auth.anonymous is false"
+                found.append(f'namespaces.{name}.{key}: "anonymous" {reason}')
+    return found
+
+
 def _listeners(config: Config) -> Iterator[Problem]:
     taken: list[tuple[Address, int, str]] = []
     if not any(listener.enabled for listener in config.listeners.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from realtime_svc import configfile
+from realtime_svc import configfile, configrules
 from realtime_svc.cli import configtext
 from realtime_svc.cli.console import OK, Console
 from realtime_svc.errors import ConfigError
@@ -27,7 +27,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def check(arguments: argparse.Namespace, console: Console) -> int:
-    """All that the server reads before it starts is read: keys, certificates, passwords, schemas, user code."""
+    """All that the server reads before it starts is read: keys, certificates, passwords, schemas, user code.
+
+    What is allowed, but can't be what was meant, is a warning.
+    """
     from realtime_svc.service import prepare  # here: the whole server hangs on it, and no other command needs it
 
     config = configfile.load(arguments.file, console.environ)
@@ -35,6 +38,8 @@ def check(arguments: argparse.Namespace, console: Console) -> int:
         prepare(config, reactor=None)
     except ConfigError as error:
         raise ConfigError(error.where or str(arguments.file), error.key, error.reason) from None
+    for warning in configrules.warnings(config):
+        console.note(f"{arguments.file}: warning: {warning}")
     console.say(f"{arguments.file}: ok")
     return OK
 

@@ -1,14 +1,16 @@
 """`realtime-svc connect URL`: a WebSocket client for the terminal.
 
 A line in is a message out, a message in is a line out. Text is shown with its control characters escaped (a message
-cannot play with the terminal), binary as `base64:...`. Ctrl-D closes. Exit code 0: closed normally (1000); 1: refused,
-failed, closed with another code.
+cannot play with the terminal), binary as `base64:...`. Ctrl-D, or the end of what is piped in, closes; what the server
+still says before its own Close is shown. Ctrl-C closes and shows nothing more. Exit code 0: closed normally (1000); 1:
+refused, failed, closed with another code; 130: Ctrl-C.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import signal
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
@@ -24,11 +26,15 @@ from twisted.python.failure import Failure
 from realtime_svc import client
 from realtime_svc.cli.console import FAILURE, MAX_INPUT, OK, CommandFailed, Console, plain_failure
 from realtime_svc.cli.lines import Lines
+from realtime_svc.client.request import has_secrets, make_request
 from realtime_svc.configfile import CLIENT_TOKEN
 from realtime_svc.log import escape
 
 RETRY = 0.05
+GRACE = 2.0  # after Ctrl-C, for the server's answer
+CLOSE_TIMEOUT = 30.0  # after the last line: a server that slows us down reads our Close after all that was piped in
 INTERRUPTED = 130
+ADVICE = f"give a token: --token-file, or {CLIENT_TOKEN}"
 
 
 class Connection(Protocol):
@@ -40,7 +46,7 @@ class Connection(Protocol):
     def closed(self) -> Deferred[tuple[int, str]]: ...
     def send(self, message: str | bytes) -> None: ...
     def receive(self) -> Deferred[str | bytes]: ...
-    def close(self, code: int = 1000, reason: str = "") -> None: ...
+    def close(self, code: int = 1000, reason: str = "", *, drain: bool = False) -> None: ...
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -61,13 +67,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     options = _options(arguments, console)
-    from twisted.internet import reactor  # here: importing it chooses the reactor for the whole process
+    from twisted.internet import reactor as the_reactor  # here: importing it chooses the reactor for the whole process
 
+    reactor: Any = the_reactor
     codes: list[int] = []
+    talk = Conversation(reactor, console)
 
     def start() -> None:
-        talk = Conversation(reactor, console).hold(partial(client.connect, reactor, arguments.url, **options))
-        talk.addErrback(unforeseen).addCallback(finished)
+        signal.signal(signal.SIGINT, lambda number, frame: reactor.callFromThread(talk.interrupt))
+        over = talk.hold(partial(_dial, reactor, arguments.url, options))
+        over.addErrback(unforeseen).addCallback(finished)
 
     def unforeseen(failure: Failure) -> int:
         console.note(f"realtime-svc: {escape(failure.getErrorMessage())}")
@@ -75,12 +84,26 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
     def finished(code: int) -> None:
         codes.append(code)
-        with suppress(ReactorNotRunning):  # Ctrl-C was faster
+        with suppress(ReactorNotRunning):  # SIGTERM was faster
             reactor.stop()
 
     reactor.callWhenRunning(start)
     reactor.run()
     return codes[0] if codes else INTERRUPTED
+
+
+def _dial(reactor: Any, url: str, options: dict[str, Any]) -> Deferred[Any]:
+    """`client.connect`; who is refused for want of a credential is told how to give one."""
+
+    def advise(failure: Failure) -> Failure:
+        error = failure.value
+        if isinstance(error, client.HandshakeRefused) and error.status == 401:
+            asked = {name: value for name, value in options.items() if name != "tls"}
+            if not has_secrets(make_request(url, **asked)):
+                raise CommandFailed(f"{error}; {ADVICE}")
+        return failure
+
+    return client.connect(reactor, url, close_timeout=CLOSE_TIMEOUT, **options).addErrback(advise)
 
 
 def _options(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -125,18 +148,36 @@ class Conversation:
         self._console = console
         self._typed: deque[str | None] = deque()  # lines that are not sent yet; None: the last one was sent
         self._retry: IDelayedCall | None = None
+        self._connection: Connection | None = None
+        self._over: Deferred[int] | None = None
+        self._grace: IDelayedCall | None = None  # set by Ctrl-C
 
     def hold(self, connect: Callable[[], Deferred[Any]]) -> Deferred[int]:
         """Connect, talk until one side has enough; the exit code."""
-        return Deferred.fromCoroutine(self._hold(connect))
+        self._over = Deferred.fromCoroutine(self._hold(connect))
+        return self._over
+
+    def interrupt(self) -> None:
+        """Ctrl-C: leave with 1000. At once where there is nobody to say it to, or when asked again."""
+        assert self._over is not None
+        if self._connection is None or self._grace is not None:
+            self._over.cancel()
+        else:
+            self._grace = self._reactor.callLater(GRACE, self._over.cancel)
+            self._connection.close()
 
     async def _hold(self, connect: Callable[[], Deferred[Any]]) -> int:
         try:
-            connection: Connection = await connect()
-        except (client.ConnectionFailed, client.HandshakeRefused) as error:
+            return await self._talk(await connect())
+        except CancelledError:
+            return INTERRUPTED
+        except (client.ConnectionFailed, client.HandshakeRefused, CommandFailed) as error:
             return self._fail(str(error))
         except ValueError as error:
             return self._fail(str(error).replace("insecure=True", "--insecure"))
+
+    async def _talk(self, connection: Connection) -> int:
+        self._connection = connection
         self._console.note("connected" + (f" ({connection.subprotocol})" if connection.subprotocol else ""))
         lines = Lines(self._reactor, self._console.stdin.fileno(), self._typed.append)
         lines.on_change = partial(self._pump, connection, lines)
@@ -145,8 +186,11 @@ class Conversation:
             code, reason = await self._listen(connection)
         finally:
             lines.stop()
-            if self._retry is not None and self._retry.active():
-                self._retry.cancel()
+            for timer in (self._retry, self._grace):
+                if timer is not None and timer.active():
+                    timer.cancel()
+        if self._grace is not None:
+            return INTERRUPTED
         self._console.note(f"closed: {code} {escape(reason)}".rstrip())
         return OK if code == 1000 else FAILURE
 
@@ -170,7 +214,7 @@ class Conversation:
         while self._typed:
             line = self._typed[0]
             try:
-                connection.close() if line is None else connection.send(line)
+                connection.close(drain=True) if line is None else connection.send(line)
             except client.SendBufferFull:
                 lines.stop()
                 self._retry = self._reactor.callLater(RETRY, self._pump, connection, lines)

@@ -14,7 +14,7 @@ from realtime_svc.auth import passwords, tools
 from realtime_svc.auth.jwt import JwtKeeper
 from realtime_svc.auth.keys import load_keys
 from realtime_svc.auth.tokens import StaticTokens
-from realtime_svc.cli.console import OK, CommandFailed, Console, plain_failure
+from realtime_svc.cli.console import FAILURE, OK, CommandFailed, Console, plain_failure
 from realtime_svc.config import Auth
 
 
@@ -22,7 +22,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = commands.add_parser("token", help="make and explain JSON Web Tokens")
     token = group.add_subparsers(metavar="COMMAND", required=True)
     _add_make(token.add_parser("make", help="a token that the configured server accepts"))
-    command = token.add_parser("explain", help="what a token says, and whether the configured server takes it")
+    command = token.add_parser("explain", help="what a token says; exit code 0 if the configured server takes it")
     command.add_argument("token", metavar="TOKEN", nargs="?", help="default: asked for, or read from standard input")
     _add_config(command)
     command.set_defaults(run=explain)
@@ -79,9 +79,10 @@ def explain(arguments: argparse.Namespace, console: Console) -> int:
         console.say(f"verdict: accepted, the static token of user {msgspec.json.encode(owner.user).decode()}")
         return OK
     keeper = JwtKeeper(auth.jwt, load_keys(auth.jwt), time.time) if auth.jwt.algorithms else None
-    for line in tools.explain_token(token, keeper, time.time()):
+    lines = tools.explain_token(token, keeper, time.time())
+    for line in lines:
         console.say(line)
-    return OK
+    return OK if lines[-1].startswith("verdict: accepted") else FAILURE
 
 
 def passwd(arguments: argparse.Namespace, console: Console) -> int:

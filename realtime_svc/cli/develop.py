@@ -30,11 +30,16 @@ bob = "{bob}"
 subscribe = ["authenticated"]
 publish = ["authenticated"]
 """
+_KEYS = {"--port": "listeners.public.port", "--internal-port": "internal.port"}
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("dev", help="start a development server in the foreground")
+    command = commands.add_parser(
+        "dev",
+        help="start a development server in the foreground",
+        epilog="Where another program has one of the two ports, move it: --port, --internal-port.",
+    )
     command.add_argument("--dir", type=Path, metavar="DIR", default=Path("var"), help="for dev.toml; default: var")
     command.add_argument("--port", metavar="PORT", help="instead of the one in dev.toml (8000)")
     command.add_argument("--internal-port", metavar="PORT", help="instead of the one in dev.toml (9000)")
@@ -55,19 +60,16 @@ def dev(arguments: argparse.Namespace, console: Console) -> int:
     path = arguments.dir / "dev.toml"
     if ensure_config(path):
         console.note(f"wrote {path}")
-    environ = {**console.environ, **_ports(arguments)}
-    configfile.load(path, environ)  # a mistake in the file is told in one line before anything starts
+    ports = {"--port": arguments.port, "--internal-port": arguments.internal_port}
+    # A mistake in the file, or in a port, is told in one line before anything starts.
+    configfile.load(path, console.environ, {_KEYS[flag]: port for flag, port in ports.items()})
     command = ["-n", "--pidfile=", "realtime_svc", "--config", str(path), "--welcome"]
+    command += [f"{flag}={port}" for flag, port in ports.items() if port is not None]
     try:
-        os.execve(sys.executable, [sys.executable, "-c", _TWISTD, *command], environ)
+        os.execve(sys.executable, [sys.executable, "-c", _TWISTD, *command], dict(console.environ))
     except OSError as error:
         console.note(f"realtime-svc: {sys.executable}: {error.strerror}")
     return FAILURE
-
-
-def _ports(arguments: argparse.Namespace) -> dict[str, str]:
-    given = {"LISTENERS__PUBLIC__PORT": arguments.port, "INTERNAL__PORT": arguments.internal_port}
-    return {configfile.PREFIX + name: port for name, port in given.items() if port is not None}
 
 
 def ensure_config(path: Path) -> bool:

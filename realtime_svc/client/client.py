@@ -15,14 +15,20 @@ from twisted.python.failure import Failure
 from realtime_svc.client import backoff, plain
 from realtime_svc.client.commands import Commands, timed_out
 from realtime_svc.client.connection import Connection, connect
-from realtime_svc.client.errors import ClientStopped, CommandTimeout, ConnectionClosed, ProtocolViolation
+from realtime_svc.client.errors import (
+    ClientStopped,
+    CommandTimeout,
+    ConnectionClosed,
+    ConnectionFailed,
+    HandshakeRefused,
+    ProtocolViolation,
+)
 from realtime_svc.client.plain import Message
 from realtime_svc.client.request import make_request
 from realtime_svc.client.subscriptions import Subscriptions
 from realtime_svc.client.tls import ClientTls
 
-_log = Logger()
-
+_log = Logger(namespace="realtime_svc.client")
 
 Dial = Callable[..., Deferred[Connection]]  # `connect`, or what stands in for it
 _RANDOM = random.SystemRandom()
@@ -37,6 +43,10 @@ class Client:
 
     `on_connected()`; `on_disconnected(error, again)` after each connection and each failed attempt, `again` False when
     the client gives up; `on_error(error)` for what belongs to no command. A callback that raises is logged.
+
+    Each failed attempt and each connection that ends is one line of the log (twisted.logger, namespace
+    `realtime_svc.client`, level warn); giving up is one of level critical, which is printed also by a program that has
+    set up no log.
     """
 
     def __init__(
@@ -145,13 +155,18 @@ class Client:
     async def _run(self) -> None:
         attempt, again = 0, True
         while again:
-            error, lasted = await self._connect_once()
+            error, lasted, what = await self._connect_once()
             attempt = 0 if lasted >= backoff.MAX_DELAY else attempt
             again = not self._stopping and backoff.comes_back(error)
+            delay = backoff.delay_after(error, attempt, self._uniform)
+            if again:
+                _log.warn("{what}; again in {delay:.1f} s", what=what, delay=delay)
+            elif not self._stopping:
+                _log.critical("{what}; not coming back", what=what)
             if not again:
                 self._finish(ClientStopped() if self._stopping else error)
             self._event(self._on_disconnected, error, again)
-            again = again and await self._pause(backoff.delay_after(error, attempt, self._uniform))
+            again = again and await self._pause(delay)
             attempt += 1
         self._finish(ClientStopped())
         while self._stopped:
@@ -165,23 +180,28 @@ class Client:
             return False
         return True
 
-    async def _connect_once(self) -> tuple[Exception, float]:
-        """Why it ended, and how many seconds the connection lasted."""
+    async def _connect_once(self) -> tuple[Exception, float, str]:
+        """Why it ended, how many seconds the connection lasted, and what is to be said about it."""
         try:
             token = await self._cancellable(maybeDeferred(self._get_token))
+        except CancelledError:
+            return ClientStopped(), 0.0, "stopped"
+        except Exception as failed:  # its text is the caller's, and may hold anything
+            return failed, 0.0, f"not connected: get_token failed: {type(failed).__name__}"
+        try:
             dialling = self._dial(self._clock, self._url, token=token, protocols=(plain.SUBPROTOCOL,), **self._options)
             connection = await self._cancellable(dialling)
         except CancelledError:
-            return ClientStopped(), 0.0
+            return ClientStopped(), 0.0, "stopped"
         except Exception as failed:
-            return failed, 0.0
+            return failed, 0.0, f"not connected: {_reason(failed)}"
         self._connection, self._bye = connection, None
         began = self._clock.seconds()
         error = await self._converse(connection)
         self._connection, self.client_id, self.user = None, "", ""
         self._commands.disconnected(error)
         self._subscriptions.disconnected()
-        return error, self._clock.seconds() - began
+        return error, self._clock.seconds() - began, f"disconnected: {_reason(error)}"
 
     async def _converse(self, connection: Connection) -> Exception:
         """Read until the end; what ended it."""
@@ -252,6 +272,12 @@ class Client:
                 callback(*arguments)
         except Exception:
             _log.failure("a callback of the client raised")
+
+
+def _reason(error: Exception) -> str:
+    """What may be logged of `error`: the texts of our own errors hold no credential."""
+    ours = ConnectionFailed, HandshakeRefused, ConnectionClosed, ProtocolViolation, CommandTimeout, ValueError
+    return str(error) if isinstance(error, ours) else type(error).__name__
 
 
 def _over_with_connection(failure: Failure) -> None:

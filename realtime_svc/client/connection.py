@@ -62,15 +62,17 @@ class Connection:
         """The next message, in order; each goes to one caller. Fails with `ConnectionClosed` when all are taken."""
         return self._link.receive()
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye; `closed` tells when it is over. Messages that are still on their way are dropped.
+    def close(self, code: int = 1000, reason: str = "", *, drain: bool = False) -> None:
+        """Say goodbye; `closed` tells when it is over, after `close_timeout` at the latest.
 
-        Raises `ValueError` for a code that can't be sent and a reason of more than 123 bytes.
+        Messages that are still on their way are dropped; with `drain` they can be received, up to the server's Close.
+        A second call sends nothing; it may end the draining. Raises `ValueError` for a code that can't be sent and a
+        reason of more than 123 bytes.
         """
         encoded = reason.encode()
         if code not in _CLOSE_CODES or len(encoded) > 123:
             raise ValueError("no close code that can be sent, or a reason of more than 123 bytes")
-        self._link.close(code, encoded)
+        self._link.close(code, encoded, drain=drain)
 
 
 def connect(

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+MAX_MESSAGE = 200
+
+
+def printable(text: str) -> str:
+    """The beginning of what a server said, on one line, what a terminal would obey as `\\x1b`."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text[:MAX_MESSAGE]
+    )
+
 
 class ConnectionFailed(Exception):
     """There is no connection: no address, nobody listens, TLS does not come about, no answer in time."""
@@ -10,8 +20,9 @@ class ConnectionFailed(Exception):
 class HandshakeRefused(Exception):
     """The server answered the upgrade with an HTTP status.
 
-    `body` is the decoded JSON of the answer, or None where it is something else. `retry_after` are the seconds after
-    which the server wants to be asked again, where it says so.
+    `body` is the decoded JSON of the answer, or None where it is something else; `message` is what it says for people:
+    its `error.message` (the public port) or `message` (the internal one). `retry_after` are the seconds after which the
+    server wants to be asked again, where it says so.
     """
 
     def __init__(self, status: int, body: object = None, retry_after: float | None = None) -> None:
@@ -20,12 +31,15 @@ class HandshakeRefused(Exception):
         self.body = body
         self.retry_after = retry_after
 
+    @property
+    def message(self) -> str | None:
+        """As the server sent it: of any length up to that of the body, with any character."""
+        body = self.body.get("error", self.body) if isinstance(self.body, dict) else None
+        message = body.get("message") if isinstance(body, dict) else None
+        return message if isinstance(message, str) else None
+
     def __str__(self) -> str:
-        message = self.body.get("message") if isinstance(self.body, dict) else None
-        if not isinstance(message, str):
-            return f"refused with HTTP status {self.status}"
-        printable = "".join(character for character in message[:200] if character.isprintable())
-        return f"refused with HTTP status {self.status}: {printable}"
+        return f"refused with HTTP status {self.status}" + (f": {printable(self.message)}" if self.message else "")
 
 
 class ConnectionClosed(Exception):
@@ -37,8 +51,7 @@ class ConnectionClosed(Exception):
         self.reason = reason
 
     def __str__(self) -> str:
-        printable = "".join(character for character in self.reason if character.isprintable())
-        return f"closed with code {self.code}" + (f": {printable}" if printable else "")
+        return f"closed with code {self.code}" + (f": {printable(self.reason)}" if self.reason else "")
 
 
 class SendBufferFull(Exception):
@@ -59,7 +72,7 @@ class CommandError(Exception):
         self.temporary = temporary
 
     def __str__(self) -> str:
-        return f"error {self.code}: {self.message}"
+        return f"error {self.code}: {printable(self.message)}"
 
 
 class CommandTimeout(Exception):

@@ -82,6 +82,7 @@ class Link:
         self._timer: IDelayedCall | None = None
         self._heard = False
         self._closing = False
+        self._draining = False
         self._reading = True
         self._inbox: deque[str | bytes] = deque()
         self._inbox_size = 0
@@ -124,8 +125,11 @@ class Link:
         self._mourners.append(mourner)
         return mourner
 
-    def close(self, code: int, reason: bytes) -> None:
-        if self._protocol is not None and not self._closing:
+    def close(self, code: int, reason: bytes, *, drain: bool = False) -> None:
+        self._draining = drain
+        if self._closing:
+            self._read(True)  # nobody may be left who takes what is here
+        elif self._protocol is not None:
             self._protocol.sendCloseFrame(code, reason)
 
     # What the protocol tells.
@@ -153,7 +157,7 @@ class Link:
         self._gate.pinged(payload)
 
     def message(self, message: str | bytes) -> None:
-        if self._closing:
+        if self._closing and not self._draining:
             return
         if self._waiting:
             self._waiting.popleft().callback(message)
@@ -164,7 +168,7 @@ class Link:
             self._read(False)
 
     def closing(self) -> None:
-        """A Close was sent: the server has some time to end the connection; its messages are of no interest now."""
+        """A Close was sent: the server has some time to end the connection. Its messages are dropped, or drained."""
         self._closing = True
         self._read(True)
         self._set_timer(self.limits.close_timeout, self._abort)

@@ -90,7 +90,8 @@ class ClientProtocol(WebSocketClientProtocol):
         self.link.opened()
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N803 (Autobahn)
-        self.link.message(bytes(payload) if isBinary else payload.decode())
+        if not self.wasClean:  # nothing counts behind the server's Close (RFC 6455 5.5.1)
+            self.link.message(bytes(payload) if isBinary else payload.decode())
 
     def onPing(self, payload: bytes) -> None:
         self.link.pinged(payload)

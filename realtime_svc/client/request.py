@@ -52,7 +52,7 @@ def make_request(
         if not _TOKEN.fullmatch(protocol):
             raise ValueError("a sub-protocol's name holds a character that is not allowed there")
     request = Request(secure, host, port, resource, _headers(headers or {}, token, basic), tuple(protocols))
-    if not secure and not insecure and not _is_loopback(host) and _has_secrets(request):
+    if not secure and not insecure and not _is_loopback(host) and has_secrets(request):
         raise ValueError("credentials over ws:// could be read by anyone on the way: use wss://, or insecure=True")
     return request
 
@@ -107,7 +107,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")  # RFC 6761 6.3
 
 
-def _has_secrets(request: Request) -> bool:
+def has_secrets(request: Request) -> bool:
+    """Is there anything in it that may be a credential?"""
     query = request.resource.partition("?")[2]
     return (
         any(name.lower() in _SECRET_HEADERS for name in request.headers)

@@ -17,7 +17,6 @@ NAME = "permessage-deflate"
 
 _TAIL = b"\x00\x00\xff\xff"
 _FINAL_BLOCK = b"\x03\x00"
-_EMPTY = b"\x00"  # an empty message (7.2.3.6); zlib has nothing to flush where nothing came since the last flush
 _MOST_FINAL_BLOCKS = 16  # in one message: each makes us start again
 _WINDOW_BITS = re.compile(r"[89]|1[0-5]")
 _NO_VALUE = re.compile("")
@@ -108,8 +107,6 @@ class MessageDeflate:
 
     def compress(self, payload: bytes) -> bytes:
         """The payload of the frame that carries one message (7.2.1)."""
-        if not payload:
-            return _EMPTY
         terms = self._terms
         compressor = self._compressor
         if compressor is None:

@@ -24,6 +24,7 @@ from realtime_svc.cli import main
 from realtime_svc.cli.console import Console
 from realtime_svc.config import Config
 from realtime_svc.configfile import load
+from realtime_svc.tap import Options
 
 SECRET = "c4f1ac7e0ab4fd0ac8bb3b0ac4bcac4f1a"
 JWT = f'[auth.jwt]\nalgorithms = ["HS256"]\nsecret = "{SECRET}"\n'
@@ -105,8 +106,33 @@ class GeneralTests(Case):
 
 class ConfigTests(Case):
     def test_check_of_a_good_file(self) -> None:
-        path = self.write("[log]\nlevel = 'warn'")
+        path = self.write("[log]\nlevel = 'warn'\n" + JWT)
         self.assertEqual(Result(0, f"{path}: ok\n", ""), self.run_command("config", "check", path))
+
+    def test_check_warns_of_what_cannot_be_meant(self) -> None:
+        """On standard error; it is a good configuration all the same. Other commands say nothing of it."""
+        nobody = (
+            "auth: nobody can authenticate: none of auth.tokens, auth.passwords_file, auth.jwt or auth.anonymous is set"
+        )
+        shut = '"anonymous" lets only clients in that have credentials: auth.anonymous is false'
+        tokens = "[auth.tokens]\nalice = 'a-token-of-16-characters'\n"
+        anonymous = "[namespaces.chat]\npublish = ['user:a', 'anonymous']\n"
+        for text, expected in (
+            ("", [nobody]),
+            ("[auth]\nanonymous = true\n" + anonymous, []),
+            (tokens, []),
+            ("[auth]\npasswords_file = 'passwords'", []),
+            (tokens + anonymous, ["namespaces.chat.publish: " + shut]),
+            (
+                anonymous + "subscribe = ['anonymous']",
+                [nobody, *(f"namespaces.chat.{key}: {shut}" for key in ("subscribe", "publish"))],
+            ),
+        ):
+            self.write("", "passwords")
+            path = self.write(text)
+            err = "".join(f"{path}: warning: {line}\n" for line in expected)
+            self.assertEqual(Result(0, f"{path}: ok\n", err), self.run_command("config", "check", path))
+            self.assertEqual("", self.run_command("config", "show", path).err)
 
     def test_check_of_a_bad_file_is_one_line(self) -> None:
         path = self.write("[log]\nlevel = 'loud'")
@@ -172,15 +198,19 @@ class TokenTests(Case):
     def test_a_token_for_another_server_is_explained(self) -> None:
         made = self.run_command("token", "make", "alice", "--config", self.write(JWT))
         other = self.write(JWT.replace(SECRET, SECRET[::-1]), "b.toml")
-        explained = self.run_command("token", "explain", "--config", other, stdin=made.out)
-        self.assertEqual(0, explained.code)
-        self.assertIn("verdict: refused: the signature is not by the key at hand", explained.out)
-        self.assertIn("auth.jwt.algorithms is empty", self.run_command("token", "explain", stdin=made.out).out)
+        for argv, stdin, verdict in (
+            (["--config", other], made.out, "the signature is not by the key at hand"),
+            (["--config", other], "verdict: accepted", "it is not a JSON Web Token in compact form"),
+            ([], made.out, "auth.jwt.algorithms is empty"),
+        ):
+            explained = self.run_command("token", "explain", *argv, stdin=stdin)
+            self.assertEqual((1, ""), (explained.code, explained.err))
+            self.assertIn(f"verdict: refused: {verdict}", explained.out)
 
     def test_a_static_token_is_known(self) -> None:
         path = self.write("[auth.tokens]\n'a b' = 'a-token-of-16-characters'")
         explained = self.run_command("token", "explain", "--config", path, stdin="a-token-of-16-characters\n")
-        self.assertEqual('verdict: accepted, the static token of user "a b"\n', explained.out)
+        self.assertEqual(Result(0, 'verdict: accepted, the static token of user "a b"\n', ""), explained)
 
     def test_what_cannot_be_made(self) -> None:
         path = self.write(JWT)
@@ -261,10 +291,29 @@ class DevelopmentTests(Case):
         self.dev("--port", "8123", "--internal-port", "0")
         program, argv, environ = self.started[0]
         self.assertEqual((sys.executable, sys.executable), (program, argv[0]))
-        self.assertEqual(["-n", "--pidfile=", "realtime_svc", "--config", str(self.path), "--welcome"], argv[3:])
-        self.assertEqual("/h", environ["HOME"])
-        config = load(self.path, environ)
+        self.assertEqual(
+            f"-n --pidfile= realtime_svc --config {self.path} --welcome --port=8123 --internal-port=0".split(" "),
+            argv[3:],
+        )
+        self.assertEqual({"HOME": "/h"}, environ)
+
+    def test_ports_mean_the_same_to_twistd(self) -> None:
+        self.dev("--port", "8123", "--internal-port", "0")
+        options = Options()
+        options.parseOptions([word for word in self.started[0][1][6:] if word != "--welcome"])
+        config = options.prepared.config
         self.assertEqual((8123, 0), (config.listeners["public"].port, config.internal.port))
+
+    def test_port_that_cannot_be_one_is_told_before_anything_starts(self) -> None:
+        for argv, key in (
+            (["--port", "99999"], "listeners.public.port"),
+            (["--port", "x"], "listeners.public.port"),
+            (["--internal-port", "-1"], "internal.port"),
+            (["--internal-port", "8000"], "internal.port"),
+        ):
+            result = self.dev(*argv)
+            self.assertEqual((78, []), (result.code, self.started), argv)
+            self.assertIn(f"realtime-svc: command line: {key}: ", result.err)
 
     def test_command_that_is_started_is_twistd(self) -> None:
         self.dev()
@@ -279,7 +328,6 @@ class DevelopmentTests(Case):
         result = self.dev()
         self.assertEqual((78, []), (result.code, self.started))
         self.assertIn("log.level", result.err)
-        self.assertEqual(78, self.dev("--port", "x").code)
 
     def test_folder_that_cannot_be_made(self) -> None:
         result = self.run_command("dev", "--dir", "/dev/null/var")

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from realtime_svc import client
 from realtime_svc.cli import connect, main
-from realtime_svc.cli.connect import RETRY, Conversation, show
+from realtime_svc.cli.connect import GRACE, INTERRUPTED, RETRY, Conversation, show
 from realtime_svc.cli.console import CommandFailed, Console
 from realtime_svc.cli.lines import Lines
 
@@ -54,6 +54,8 @@ class FakeConnection:
         self.too_big = 100
         self.waiting: list[Deferred[str | bytes]] = []
         self.asked_to_close = False
+        self.drained = False
+        self.answers_a_close = True
 
     def send(self, message: str | bytes) -> None:
         if self.full:
@@ -66,9 +68,10 @@ class FakeConnection:
         self.waiting.append(Deferred())
         return self.waiting[-1]
 
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        self.asked_to_close = True
-        self.end(code, reason)
+    def close(self, code: int = 1000, reason: str = "", *, drain: bool = False) -> None:
+        self.asked_to_close, self.drained = True, drain
+        if self.answers_a_close:
+            self.end(code, reason)
 
     def deliver(self, message: str | bytes) -> None:
         self.waiting.pop().callback(message)
@@ -134,6 +137,50 @@ class ConversationTests(SynchronousTestCase):
         self.assertIn("closed: 1000\n", self.err())
         self.assertEqual(set(), self.reactor.readers)
 
+    def test_what_comes_after_the_end_of_input_is_shown(self) -> None:
+        """Up to the server's Close: the answer to the last line is among it."""
+        self.connection.answers_a_close = False
+        code = self.hold()
+        self.typist.write(b"bad")
+        self.end_input()
+        self.read()
+        self.assertEqual(
+            (["bad"], True, True), (self.connection.sent, self.connection.asked_to_close, self.connection.drained)
+        )
+        self.assertNoResult(code)
+        self.connection.deliver("error 107")
+        self.connection.end(1000)
+        self.assertEqual((0, "error 107\n"), (self.successResultOf(code), self.out()))
+
+    def test_interrupt_closes_and_says_nothing(self) -> None:
+        talk = Conversation(self.reactor, self.console)
+        code = talk.hold(lambda: succeed(self.connection))
+        talk.interrupt()
+        self.assertEqual((True, False), (self.connection.asked_to_close, self.connection.drained))
+        self.assertEqual((INTERRUPTED, "connected\n"), (self.successResultOf(code), self.err()))
+        self.assertEqual((set(), []), (self.reactor.readers, self.reactor.getDelayedCalls()))
+
+    def test_interrupt_does_not_wait_for_a_server_that_says_nothing(self) -> None:
+        """Not for long, and not at all when asked a second time."""
+        for again in (False, True):
+            self.connection = FakeConnection()
+            self.connection.answers_a_close = False
+            talk = Conversation(self.reactor, self.console)
+            code = talk.hold(lambda: succeed(self.connection))
+            talk.interrupt()
+            self.assertNoResult(code)
+            talk.interrupt() if again else self.reactor.advance(GRACE)
+            self.assertEqual(INTERRUPTED, self.successResultOf(code))
+            self.assertEqual((set(), []), (self.reactor.readers, self.reactor.getDelayedCalls()))
+        self.assertEqual("connected\n" * 2, self.err())
+
+    def test_interrupt_before_there_is_a_connection(self) -> None:
+        connecting: Deferred[Any] = Deferred()
+        talk = Conversation(self.reactor, self.console)
+        code = talk.hold(lambda: connecting)
+        talk.interrupt()
+        self.assertEqual((INTERRUPTED, ""), (self.successResultOf(code), self.err()))
+
     def test_code_of_the_server_decides_about_the_exit_code(self) -> None:
         for number, reason, expected in ((1000, "", 0), (3005, "connection\x1b expired", 1), (1006, "lost", 1)):
             self.connection = FakeConnection()
@@ -147,7 +194,10 @@ class ConversationTests(SynchronousTestCase):
     def test_no_connection(self) -> None:
         for error, text in (
             (client.ConnectionFailed("refused by\nnobody"), "realtime-svc: refused by\\nnobody\n"),
-            (client.HandshakeRefused(401, {"message": "no"}), "realtime-svc: refused with HTTP status 401: no\n"),
+            (
+                client.HandshakeRefused(401, {"error": {"message": "no\n"}}),
+                "realtime-svc: refused with HTTP status 401: no\\n\n",
+            ),
             (ValueError("use wss://, or insecure=True"), "realtime-svc: use wss://, or --insecure\n"),
         ):
             self.assertEqual(1, self.successResultOf(self.hold(lambda error=error: fail(error))))  # type: ignore[misc]

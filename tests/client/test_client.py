@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredQueue, succeed
+from twisted.logger import capturedLogs, formatEvent
 
 from realtime_svc.client import (
     Client,
@@ -184,6 +185,81 @@ class TokenTests(ClientCase):
 
     def test_repr_shows_no_secret(self) -> None:
         self.assertNotIn("secret", repr(self.make(token="secret")))
+
+
+class LogTests(ClientCase):
+    """What a program sees that gave no callbacks."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        context = capturedLogs()
+        self.captured = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+
+    def lines(self) -> list[tuple[str, str]]:
+        ours = [event for event in self.captured if event["log_namespace"] == "realtime_svc.client"]
+        return [(event["log_level"].name, formatEvent(event)) for event in ours]
+
+    def test_each_failed_attempt_is_a_line_and_so_is_giving_up(self) -> None:
+        self.client.start()
+        body = {"error": {"status": 401, "cause": "unauthorized", "message": "valid credentials\n are required"}}
+        for error in (
+            ConnectionFailed("nobody listens"),
+            HandshakeRefused(503, None, 5.0),
+            HandshakeRefused(401, body),
+        ):
+            self.dial.fail(error)
+            self.clock.advance(30)
+        refused = "refused with HTTP status"
+        self.assertEqual(
+            [
+                ("warn", "not connected: nobody listens; again in 1.0 s"),
+                ("warn", f"not connected: {refused} 503; again in 6.5 s"),
+                (
+                    "critical",
+                    f"not connected: {refused} 401: valid credentials\\n are required; not coming back",
+                ),
+            ],
+            self.lines(),
+        )
+
+    def test_connection_that_ends_is_a_line(self) -> None:
+        self.connect().lose(3001, "shutdown")
+        self.clock.advance(1)
+        self.greet().lose(3500, "invalid token")
+        self.assertEqual(
+            [
+                ("warn", "disconnected: closed with code 3001: shutdown; again in 1.0 s"),
+                ("critical", "disconnected: closed with code 3500: invalid token; not coming back"),
+            ],
+            self.lines(),
+        )
+
+    def test_stop_that_was_asked_for_is_none(self) -> None:
+        connection = self.connect()
+        self.client.stop()
+        connection.lose(1000)
+        self.assertEqual([], self.lines())
+
+    def test_nothing_secret_is_logged(self) -> None:
+        """What `get_token` says when it fails may hold anything; what is wrong with the token may be told."""
+
+        def fails() -> str:
+            raise RuntimeError("https://user:CANARY@tokens.example/")
+
+        self.client = self.make(get_token=fails)
+        self.client.start()
+        self.client = Client(self.clock, "ws://localhost/ws", get_token=lambda: "CANARY\n")
+        self.client.start()
+        bad_token = "the token is empty or holds a character that is not allowed there"
+        self.assertEqual(
+            [
+                ("warn", "not connected: get_token failed: RuntimeError; again in 1.0 s"),
+                ("critical", f"not connected: {bad_token}; not coming back"),
+            ],
+            self.lines(),
+        )
+        self.assertNotIn("CANARY", repr(self.lines()))
 
 
 class StopTests(ClientCase):

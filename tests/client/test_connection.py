@@ -95,6 +95,16 @@ class EchoTests(SocketCase):
         await connection.closed
         self.assertEqual(self.echo.left, [4000])
 
+    async def test_close_that_drains(self) -> None:
+        """What the server answered to what was sent before the Close can be received."""
+        connection = await self.open()
+        for number in range(100):
+            connection.send(str(number))
+        connection.close(drain=True)
+        self.assertEqual([await connection.receive() for _ in range(100)], [str(number) for number in range(100)])
+        error = await self.failure(connection.receive(), ConnectionClosed)
+        self.assertEqual(error.code, 1000)
+
     async def test_lost_without_a_close(self) -> None:
         connection = await self.open()
         connection.send("drop")

@@ -140,6 +140,45 @@ class ClosingTests(LinkCase):
         self.assertEqual(set(kept), {"x" * 100})
         self.failureResultOf(self.link.receive(), ConnectionClosed)
 
+    def test_drain_keeps_what_comes_before_the_servers_close(self) -> None:
+        """Bounded as ever: reading pauses while nobody takes it. What is behind the Close does not count."""
+        self.open()
+        self.link.close(1000, b"", drain=True)
+        self.assertEqual(self.opcodes(), [8])
+        for number in range(4):
+            self.protocol.dataReceived(server_frame(b"%d" % number + b"x" * 100))
+        self.assertEqual(self.transport.producerState, "paused")
+        taken = [self.successResultOf(self.link.receive()) for _ in range(4)]
+        self.assertEqual([str(message)[0] for message in taken], ["0", "1", "2", "3"])
+        self.assertEqual(self.transport.producerState, "producing")
+        self.protocol.dataReceived(server_frame(b"last") + server_frame(b"\x03\xe8", 8) + server_frame(b"behind"))
+        self.lose()
+        self.assertEqual(self.successResultOf(self.link.receive()), "last")
+        self.assertEqual(self.failureResultOf(self.link.receive(), ConnectionClosed).value.code, 1000)
+
+    def test_drain_has_an_end(self) -> None:
+        """However much the server says, it has its time for the Close and no more."""
+        self.open()
+        self.link.close(1000, b"", drain=True)
+        for _ in range(5):
+            self.assertFalse(self.transport.aborting)
+            self.protocol.dataReceived(server_frame(b"more"))
+            self.clock.advance(1)
+        self.assertTrue(self.transport.aborting)
+
+    def test_second_close_ends_the_draining(self) -> None:
+        """Nobody has to take what has come for the server's Close to be seen."""
+        self.open()
+        self.link.close(1000, b"", drain=True)
+        for _ in range(4):
+            self.protocol.dataReceived(server_frame(b"x" * 100))
+        self.link.close(1000, b"")
+        self.assertEqual((self.transport.producerState, self.opcodes()), ("producing", [8]))
+        self.protocol.dataReceived(server_frame(b"dropped") + server_frame(b"\x03\xe8", 8))
+        self.lose()
+        self.assertEqual({self.successResultOf(self.link.receive()) for _ in range(4)}, {"x" * 100})
+        self.failureResultOf(self.link.receive(), ConnectionClosed)
+
 
 class BrokenTests(LinkCase):
     def test_exception_in_autobahn(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.client.errors import ConnectionFailed, HandshakeRefused
+from realtime_svc.client.errors import CommandError, ConnectionClosed, ConnectionFailed, HandshakeRefused
 from realtime_svc.client.reply import MAX_BODY, MAX_HEAD, Reply
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
@@ -83,11 +83,23 @@ class ReplyTests(SynchronousTestCase):
         self.assertRaises(ConnectionFailed, feed_all, SWITCH[:-1], 5)
 
     def test_text_for_people(self) -> None:
-        """The server's message if there is one, without what a terminal would obey."""
-        table = (
-            ({"message": "slow\x1b[2J down"}, "refused with HTTP status 429: slow[2J down"),
-            ({"message": ["x"]}, "refused with HTTP status 429"),
-            (["x"], "refused with HTTP status 429"),
+        """The server's message if there is one, of either port, bounded, without what a terminal would obey."""
+        plain = "refused with HTTP status 429"
+        table: tuple[tuple[object, str], ...] = (
+            ({"code": "busy", "message": "slow\x1b[2J\n\u202edown"}, plain + ": slow\\x1b[2J\\n\\u202edown"),
+            ({"error": {"status": 429, "cause": "busy", "message": "slow\tdown"}}, plain + ": slow\\tdown"),
+            ({"error": {"message": "x" * 201}}, plain + ": " + "x" * 200),
+            ({"error": {"message": ""}}, plain),
+            ({"error": {"message": ["x"]}}, plain),
+            ({"error": "x", "message": "y"}, plain),
+            ({"message": ["x"]}, plain),
+            (["x"], plain),
+            (None, plain),
         )
         for body, text in table:
             self.assertEqual(str(HandshakeRefused(429, body)), text)
+
+    def test_text_of_other_errors(self) -> None:
+        self.assertEqual(str(ConnectionClosed(3005, "over\x1b[2J")), "closed with code 3005: over\\x1b[2J")
+        self.assertEqual(str(ConnectionClosed(1005, "")), "closed with code 1005")
+        self.assertEqual(str(CommandError(107, "no\n", False)), "error 107: no\\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from typing import Any
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import TestCase
 
@@ -124,7 +126,7 @@ class Slow(TestCase):
     async def test_slow_requests(self) -> None:
         """Heads, bodies, TLS handshakes and PROXY headers that never end: cut without an answer, and counted."""
         tls, trust = self.pki()
-        times = '[http]\nhead_timeout = "500ms"\n[limits]\nmessage_size = "1KiB"\n'
+        times = '[http]\nhead_timeout = "1s"\n[limits]\nmessage_size = "1KiB"\n'
         server = await start_server(self, TOKENS + tls + times, listeners=LISTENERS + TLS_LISTENERS)
         public, secure, proxied = (server.port(name) for name in ("public", "tls", "proxied"))
         chunked = head("POST /publish/a HTTP/1.1", "Host: localhost", AUTH, "Transfer-Encoding: chunked")
@@ -166,7 +168,7 @@ class Slow(TestCase):
 
     async def test_idle(self) -> None:
         """A connection without a next request ends in good order, which is nobody's fault; half a request is."""
-        server = await start_server(self, TOKENS + '[http]\nhead_timeout = "400ms"\nidle_timeout = "400ms"\n')
+        server = await start_server(self, TOKENS + '[http]\nhead_timeout = "1s"\nidle_timeout = "1s"\n')
         idle, half = await open_connection(server.port()), await open_connection(server.port())
         for connection in (idle, half):
             connection.send(post("/publish/a", b"1", AUTH))
@@ -182,8 +184,7 @@ class Slow(TestCase):
         server = await start_server(self, TOKENS + '[http]\nidle_timeout = "500ms"\n')
         self.assertEqual(await status(server.port(), PUBLISH), 200)
         before = self.memory(server)
-        connection = await open_connection(server.port())
-        connection.transport.pauseProducing()
+        connection = self.deaf(server.port())
         connection.send(head("OPTIONS /sse/a HTTP/1.1", "Host: localhost") * 400_000)  # 16 MiB
         refused = 'realtime_svc_refusals_total{cause="not_read",status="408"} 1'
 
@@ -194,6 +195,19 @@ class Slow(TestCase):
         self.assertLess(self.memory(server) - before, 12 * 2**20)
         await connection.close()
         self.assertEqual(await status(server.port(), PUBLISH), 200)
+
+    def deaf(self, port: int) -> RawConnection:
+        """A connection that reads nothing, and whose system takes little."""
+        connection = RawConnection()
+        factory = Factory()
+        factory.buildProtocol = lambda addr: connection  # type: ignore[method-assign]
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.setblocking(False)
+            reactor.adoptStreamConnection(client.fileno(), socket.AF_INET, factory)
+        connection.transport.pauseProducing()
+        return connection
 
     def memory(self, server: Server) -> int:
         """The most bytes the process has had in memory."""

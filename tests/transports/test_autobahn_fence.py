@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import zlib
 from typing import Any
 
 import autobahn.websocket.protocol
@@ -15,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc.config import Config, Deflate, Limits, Websocket
 from realtime_svc.errors import Refusal
 from realtime_svc.transports.autobahn_fence import MAX_DISCARDED, FencedServerProtocol, server_factory
-from tests.integration.ws_peer import CLOSE, TEXT, close_frame, fragments, frame
+from tests.integration.ws_peer import BINARY, CLOSE, TEXT, close_frame, fragments, frame
 from tests.transports.sockets import House
 
 # fmt: off
@@ -168,6 +170,22 @@ class HandshakeTests(SynchronousTestCase):
             protocol, socket = House(config).request("/ws", offer)
             self.assertEqual(b"server_max_window_bits=10" in socket.written, agreed)
             self.assertEqual(protocol._perMessageCompress is not None, agreed)
+
+    def test_length_of_a_compressed_message(self) -> None:
+        """It is limited when it is inflated: noise is a little longer compressed than it is."""
+        noise = os.urandom(1000)
+        compressor = zlib.compressobj(1, zlib.DEFLATED, -15, 1)
+        body = (compressor.compress(noise) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
+        self.assertGreater(len(body), 1000)
+        for data in (frame(BINARY, body, rsv=4), fragments(BINARY, [body[:500], body[500:]], rsv=4)):
+            protocol, _ = House(DEFLATE).connect("/raw/x", "Sec-WebSocket-Extensions: permessage-deflate")
+            got: list[bytes] = []
+            protocol.on_message = lambda payload, binary, got=got: got.append(payload)
+            protocol.dataReceived(data)
+            self.assertEqual(got, [noise])
+        protocol, socket = House(DEFLATE).connect("/raw/x", "Sec-WebSocket-Extensions: permessage-deflate")
+        protocol.dataReceived(frame(BINARY, rsv=4, declared=1200))
+        self.assertEqual(socket.written[2:4], b"\x03\xf1")
 
 
 class EndTests(SynchronousTestCase):

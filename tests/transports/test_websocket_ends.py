@@ -39,8 +39,10 @@ class EndTests(WebsocketTestCase):
         """From the peer's Close on the session takes no part, though TCP has not ended: nothing is queued for it."""
         protocol, socket = self.connect()
         _, other = self.connect()
+        socket.producer.pauseProducing()
         protocol.dataReceived(close_frame(1001))
         self.assertEqual(close_code(socket.take()), 1001)
+        self.assertEqual(self.node.instruments.subscriptions, 1)
         self.publish(b"x" * 100)
         self.assertEqual((socket.take(), protocol.link.session.queued), (b"", 0))
         self.assertEqual(frames(other.take()), [Wire(TEXT, b"x" * 100)])

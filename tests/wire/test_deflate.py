@@ -114,6 +114,13 @@ class MessageTests(SynchronousTestCase):
                     body = ours.compress(payload)
                     self.assertEqual(inflated(theirs, *(body[at : at + 1] for at in range(len(body)))), payload)
 
+    def test_empty(self) -> None:
+        """One byte (RFC 7692 7.2.3.6), also where nothing came since the last flush."""
+        for takeover in (False, True):
+            one = codec(takeover=takeover)
+            bodies = [one.compress(payload) for payload in (b"", b"", b"a", b"", b"")]
+            self.assertEqual([bodies[at] for at in (0, 1, 3, 4)], [b"\0"] * 4)
+
     def test_takeover_is_used(self) -> None:
         """With context takeover what was said before makes a message short; without, it does not."""
         text = os.urandom(500)
@@ -164,6 +171,12 @@ class MessageTests(SynchronousTestCase):
                         else:
                             self.assertEqual(inflated(codec(), *cut), good)
 
+    def test_limit_between_blocks(self) -> None:
+        """A block that ends at the limit, and another one."""
+        body = deflated(bytes(LIMIT)) + TAIL + deflated(b"x")
+        for cut in ([body], [body[:-3], body[-3:]], [body[at : at + 1] for at in range(len(body))]):
+            self.assertRaises(TooBig, inflated, codec(), *cut)
+
     def test_limit_is_for_a_message(self) -> None:
         """Each message has all of it again."""
         one = codec(takeover=True)
@@ -174,6 +187,7 @@ class MessageTests(SynchronousTestCase):
         """What is no deflate stream, refers to what was never there, or stops in the middle."""
         whole = deflated(os.urandom(300) + b"abc" * 100)
         cases = [b"\x07", b"\xff" * 10, b"\x06\x00", b"\x02\x03", whole[:100], whole[:-5], b"\x00\x10", b"\xf2\x48"]
+        cases += [bytes.fromhex(header) for header in ("651a", "8530", "2517")]  # of a block; zlib sees no error in it
         for takeover in (False, True):
             for data in cases:
                 self.assertRaises(Corrupt, inflated, codec(takeover=takeover), data)

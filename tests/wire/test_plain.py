@@ -123,7 +123,6 @@ GRAMMAR: tuple[tuple[str | bytes, tuple[Meaning, ...]], ...] = (
     ("help", (Help(),)),
     ("help me", (Help(),)),
     ("  subscribe   chat  ", (Subscribe("chat"),)),
-    ("subscribe chat now", (Subscribe("chat"),)),
     ("subscribe", (Subscribe(""),)),
     ("auth", (Authenticate(""),)),
     ("history chat", (fails(108, "not available", "history"),)),
