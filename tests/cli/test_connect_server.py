@@ -1,12 +1,14 @@
-"""`realtime-svc connect` as a process of its own, against the real server."""
+"""`realtime-svc connect` as a process of its own, against the real server; and what Ctrl-C does to it."""
 
 from __future__ import annotations
 
 import signal
 import sys
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
+from tests.client.servers import ScriptFactory, SocketCase
 from tests.integration.server import ALICE, TOKENS, Process, Server, spawn, start_server
 
 CHAT = "[limits]\nerrors_per_minute = 0\n[namespaces.chat]\n"
@@ -51,12 +53,30 @@ class ServerTests(TestCase):
             self.assertEqual(1, await process.ended)
             self.assertEqual(line + "\n", process.output)
 
-    async def test_interrupt_is_quiet_and_a_normal_close(self) -> None:
-        server = await start_server(self, TOKENS + CHAT)
-        process = self.connect(server, token=ALICE)
-        await process.when_printed("connected")
+
+class InterruptTests(SocketCase):
+    """Ctrl-C."""
+
+    def connect(self, port: int) -> Process:
+        return spawn(self, [sys.executable, "-m", "realtime_svc", "connect", f"ws://127.0.0.1:{port}/"])
+
+    async def test_quiet_and_a_normal_close(self) -> None:
+        process = self.connect(self.listen(self.echo))
+        await process.when_printed("connected\n")
+        self.echo.empty = Deferred()
         process.signal(signal.SIGINT)
-        self.assertEqual(130, await process.ended)
-        self.assertEqual("connected\n", process.output)
-        metrics = await server.metrics()
-        self.assertIn("realtime", metrics)
+        self.assertEqual((130, "connected\n"), (await process.ended, process.output))
+        await self.echo.empty
+        self.assertEqual([1000], self.echo.left)
+
+    async def test_quiet_while_the_server_has_not_answered(self) -> None:
+        asked: Deferred[None] = Deferred()
+
+        def say_nothing(head: bytes) -> bytes:
+            asked.callback(None)
+            return b""
+
+        process = self.connect(self.listen(ScriptFactory(say_nothing)))
+        await asked
+        process.signal(signal.SIGINT)
+        self.assertEqual((130, ""), (await process.ended, process.output))
