@@ -284,6 +284,9 @@ class Handlers(Section, frozen=True):
         str,
         Meta(description="`package.module:name` of a class or an object with handlers. Empty: none."),
     ] = ""
+    timeout: Annotated[
+        float, duration("Time an asynchronous handler gets; then it is cancelled, an internal error.", least=0.1)
+    ] = 30.0
     path: Annotated[
         str, Meta(description="Folder in which Python looks for that module first. Empty: only where it looks anyway.")
     ] = ""

@@ -21,7 +21,7 @@ def _advance(step: Callable[[Any], Any], value: Any, work: Coroutine[Any, Any, A
         waiting = step(value)
     except StopIteration as stop:
         done(stop.value, None)
-    except Exception as error:
+    except BaseException as error:  # user code may raise anything, and somebody waits for the outcome
         done(None, error)
     else:
         _wait(waiting, work, done)

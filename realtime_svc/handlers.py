@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -181,16 +181,17 @@ class Message:
 class UserHandlers:
     """Calls the user's object (`core.ports.Hooks`)."""
 
-    def __init__(self, target: Any, node: Node) -> None:
-        """Raises `ConfigError` where the user's class can't be called."""
+    def __init__(self, target: Any, node: Node, timeout: float = 30.0) -> None:
+        """`timeout` is in seconds, for each call. Raises `ConfigError` where the user's class can't be called."""
         self._node = node
+        self._timeout = timeout
         self._target = _made(target, Server(node)) if isinstance(target, type) else target
         self._connect, self._message, self._close = (getattr(self._target, event, None) for event in EVENTS)
 
     async def connect(self, session: Session) -> None:
         if self._connect is not None:
             try:
-                await _settled(self._connect(Client(self._node, session.info, session)))
+                await self._call(self._connect, Client(self._node, session.info, session))
             except Denied:
                 raise ConnectionClosing(errors.PERMISSION_DENIED) from None
 
@@ -200,14 +201,32 @@ class UserHandlers:
         assert publication.publisher is not None
         client = Client(self._node, publication.publisher, session)
         try:
-            return await _settled(self._message(client, Message(publication))) is not False
+            return await self._call(self._message, client, Message(publication)) is not False
         except Denied as denied:
             raise ReplyError(ErrorCode.PERMISSION_DENIED, str(denied) or None) from None
 
     async def close(self, session: Session, disconnect: Disconnect) -> None:
         if self._close is not None:
             client = Client(self._node, session.info, session)
-            await _settled(self._close(client, disconnect.code, disconnect.reason))
+            await self._call(self._close, client, disconnect.code, disconnect.reason)
+
+    async def _call(self, handler: Callable[..., Any], *arguments: Any) -> Any:
+        """What a handler returns, once it is there: it may be a coroutine or return a Deferred, and has its time.
+
+        Raises what it raises; what is no `Exception` (SystemExit, a cancellation) as RuntimeError: it ends the handler
+        only.
+        """
+        try:
+            outcome = handler(*arguments)
+            if inspect.iscoroutine(outcome):
+                outcome = Deferred.fromCoroutine(outcome)
+            if isinstance(outcome, Deferred):
+                outcome.addTimeout(self._timeout, self._node.clock)  # type: ignore[arg-type]
+            return await outcome if inspect.isawaitable(outcome) else outcome
+        except Exception:
+            raise
+        except BaseException as error:
+            raise RuntimeError(f"a handler raised {type(error).__name__}") from error
 
 
 def load_target(path: str, folder: str = "") -> Any:
@@ -242,13 +261,6 @@ def _made(target: type, server: Server) -> Any:
 
 def _one_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
-
-
-async def _settled(outcome: Any) -> Any:
-    """What a handler returned, once it is there: handlers may be coroutines or return Deferreds."""
-    if inspect.isawaitable(outcome):
-        return await outcome
-    return outcome
 
 
 def _payload(data: Any) -> bytes:

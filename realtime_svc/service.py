@@ -23,6 +23,7 @@ from realtime_svc.auth.jwks import JwksRefresher
 from realtime_svc.auth.keyring import Keyring, build_keyring, build_refresher
 from realtime_svc.auth.password_keeper import HashThreads
 from realtime_svc.config import Config, Listener
+from realtime_svc.configrules import warnings
 from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.instruments import Instruments
 from realtime_svc.core.node import Node, Ports, SessionLimits
@@ -220,7 +221,7 @@ class RealtimeService(Service):
         """Timers, threads and user code. Raises `ConfigError` where the user's object can't be made."""
         super().startService()
         if self._prepared.handlers is not None:
-            self.node.hooks = UserHandlers(self._prepared.handlers, self.node)
+            self.node.hooks = UserHandlers(self._prepared.handlers, self.node, self.config.handlers.timeout)
         self._prepared.threads.start()
         self._heartbeat.start()
         if self._refresher is not None:
@@ -229,6 +230,8 @@ class RealtimeService(Service):
             signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self.reload))
         for name, (host, port) in self.addresses.items():
             _log.info("listening: {name} on {host} port {port}", name=name, host=host, port=port)
+        for warning in warnings(self.config):
+            _log.warn("{text}", text=warning)
         _log.info("realtime_svc ready")
         if self._welcome is not None:
             self._reactor.callWhenRunning(self._welcome, self)
@@ -290,6 +293,7 @@ class RealtimeService(Service):
         """Tell every client to go, wait for the queues, cut what is left at the limit."""
         self._caps.on_empty = self._drained
         limit = self._reactor.callLater(self.config.shutdown.drain_timeout, self._cut)
+        self.node.draining = True
         for door in self._doors:
             door.close_all()
         self._tell(list(self.node.hub.sessions.values()))

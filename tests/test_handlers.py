@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from asyncio import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,56 @@ class Case(SynchronousTestCase):
     def on(self, event: str, outcome: Any) -> None:
         self.code.outcomes[event] = outcome
 
-    def raise_on(self, event: str, failure: Exception) -> None:
+    def raise_on(self, event: str, failure: BaseException) -> None:
         def fail(*args: object) -> None:
             raise failure
 
         self.on(event, fail)
+
+
+class EndOfHandlerTests(Case):
+    """A handler that ends in an unusual way, or not at all."""
+
+    def ends_with(self, kind: type[BaseException]) -> None:
+        told = self.alice.take()
+        self.assertEqual((error(100, "internal error", True), {"ok": "ping"}), (told[0]["error"], told[1]), kind)
+        self.assertIn(kind.__name__, repr(self.world.reports[-1][1]))
+
+    def test_what_is_no_ordinary_exception(self) -> None:
+        """At once or after a wait: it ends the handler, not the connection and not the server."""
+        for kind in (SystemExit, KeyboardInterrupt, CancelledError):
+            gate: Deferred[None] = Deferred()
+
+            async def late(*args: object, gate: Deferred[None] = gate, kind: type[BaseException] = kind) -> None:
+                await gate
+                raise kind
+
+            for failing in (self.raise_at_once(kind), late):
+                self.alice.take()
+                self.on("message", failing)
+                self.alice.type("publish x 1", "ping")
+                if failing is late:
+                    self.assertEqual([], self.alice.take())
+                    gate.callback(None)
+                self.ends_with(kind)
+
+    def raise_at_once(self, kind: type[BaseException]) -> Any:
+        def fail(*args: object) -> None:
+            raise kind
+
+        return fail
+
+    def test_one_that_never_ends(self) -> None:
+        """It is cancelled when its time is up."""
+        cancelled: list[object] = []
+        self.on("message", lambda *args: Deferred(cancelled.append))
+        self.alice.take()
+        self.alice.type("publish x 1", "ping")
+        self.world.clock.advance(29)
+        self.assertEqual([], self.alice.take())
+        self.world.clock.advance(2)
+        self.assertEqual(1, len(cancelled))
+        self.ends_with(TimeoutError)
 
 
 class LoadTests(SynchronousTestCase):

@@ -113,7 +113,7 @@ class JwtKeeper:
             raise failed("not_yet_valid")
         if issued is not None and now < issued - leeway:
             raise failed("issued_in_future")
-        return expires
+        return expires + leeway if expires is not None else None
 
     def _check_addressee(self, claims: dict[str, Any]) -> None:
         if self._config.audience:

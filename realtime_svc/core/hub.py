@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from realtime_svc.core.fanout import fan_out
 from realtime_svc.core.session import Session, State
@@ -16,6 +16,8 @@ class Hub:
         self.sessions: dict[str, Session] = {}
         self._channels: dict[str, dict[Session, None]] = {}
         self._users: Counter[str] = Counter()
+        self._line: deque[Publication] = deque()
+        self._delivering = False
 
     def add(self, session: Session) -> None:
         """A session is open."""
@@ -72,5 +74,17 @@ class Hub:
         return tuple(session for session in self.sessions.values() if session.state is State.OPEN)
 
     def deliver(self, publication: Publication) -> None:
-        """To every subscriber of its channel; without a channel, to everybody who was let in."""
-        fan_out(publication, self.subscribers(publication.channel) if publication.channel else self.present())
+        """To every subscriber of its channel; without a channel, to everybody who was let in.
+
+        What is published while one is delivered (by user code, when a slow client is cut) comes after it, for all.
+        """
+        self._line.append(publication)
+        if self._delivering:
+            return
+        self._delivering = True
+        try:
+            while self._line:
+                first = self._line.popleft()
+                fan_out(first, self.subscribers(first.channel) if first.channel else self.present())
+        finally:
+            self._delivering = False

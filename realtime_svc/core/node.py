@@ -89,6 +89,7 @@ class Node:
         self.limits = limits
         self.hooks = hooks
         self.hub = Hub()
+        self.draining = False
         self.instruments = instruments
         self._validator = ports.validator
         self._broker = ports.broker

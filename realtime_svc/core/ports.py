@@ -150,7 +150,7 @@ class Transport(Protocol):
         """End the connection now; what is buffered is lost."""
 
     def pause_reading(self) -> None:
-        """Read no more until `resume_reading`."""
+        """Read no more until `resume_reading`, and do not give what was read already to `session.receive`."""
 
     def resume_reading(self) -> None: ...
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 import uuid
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any
 
 from realtime_svc import errors
@@ -27,8 +27,10 @@ from realtime_svc.model import ClientInfo, Identity, RemoteAddress
 if TYPE_CHECKING:
     from realtime_svc.core.node import Node
 
-MAX_BACKLOG = 1024
+COMMANDS_A_TURN = 64
 LOOK_AGAIN = 60.0  # seconds; how often the wall clock is asked whether a credential has run out
+
+Commands = Iterator[messages.Command | messages.Failed]
 
 
 class State(enum.IntEnum):
@@ -46,17 +48,18 @@ class Session:
     """
 
     __slots__ = (
-        "_backlog",
         "_busy",
-        "_catching_up",
         "_connected",
         "_disconnect",
         "_errors",
         "_first_channels",
+        "_line",
         "_messages",
         "_outbox",
         "_pong_due",
         "_timer",
+        "_turn",
+        "_working_off",
         "channels",
         "dialect",
         "exclude_self",
@@ -97,13 +100,14 @@ class Session:
         self.state = State.AUTHENTICATING
         self.slot = 0
         self.pings = 0
-        self.reading = Reading(transport, node.clock)
+        self.reading = Reading(transport, node.clock, self._work_off)
         self._pong_due = False
         self._first_channels = channels
         self._outbox = Outbox(transport, node.clock, limits.queue_size, limits.stall_timeout, self._too_slow)
-        self._backlog: deque[tuple[bytes, bool]] | None = None
+        self._line: deque[Commands] | None = None  # most clients never need one
         self._busy = False
-        self._catching_up = False
+        self._turn = 0
+        self._working_off = False
         self._connected = False
         self._disconnect: Disconnect | None = None
         self._messages = TokenBucket(limits.messages, node.clock)
@@ -115,6 +119,9 @@ class Session:
     def opened(self) -> None:
         """The transport is open: say hello, and go on to what the client may do."""
         self.node.opened(self)
+        if self.node.draining:
+            self.close(errors.SHUTDOWN)
+            return
         user = self.identity.user if self.identity else ""
         self.say(messages.Hello(self.id, user, self.node.limits.message_size))
         if self.identity is None:
@@ -180,7 +187,7 @@ class Session:
     def _begin_to_close(self, disconnect: Disconnect) -> None:
         self.state = State.CLOSING
         self._disconnect = disconnect
-        self._backlog = None
+        self._line = None
         self._stop_timer()
 
     def _say_goodbye(self) -> None:
@@ -196,7 +203,7 @@ class Session:
             return
         self._disconnect = self._disconnect or disconnect
         self.state = State.CLOSED
-        self._backlog = None
+        self._line = None
         self._stop_timer()
         self._outbox.drop()
         self.node.ended(self)
@@ -245,28 +252,28 @@ class Session:
     # ---- what comes in
 
     def receive(self, payload: bytes, binary: bool) -> None:
-        """One message from the client."""
+        """One message from the client. After `pause_reading` a transport gives no further one."""
         if self.state >= State.CLOSING:
             return
         self.node.count_in(self.dialect, payload)
-        if delay := self._messages.take(1, self.node.clock):
-            if self._messages.flooded(self.node.clock):
-                self.close(errors.TOO_MANY_REQUESTS)
-                return
-            self.reading.hold(Hold.RATE, delay)
-        if not self._busy:
-            self._work(self._process(payload, binary))
+        commands = self._read(payload, binary)
+        if self._busy or self._line:
+            self._wait_in_line(commands)
         else:
-            self._wait_in_line(payload, binary)
+            self._work(self._process(commands))
 
-    def _wait_in_line(self, payload: bytes, binary: bool) -> None:
-        """Reading pauses, so what still comes is the rest of one read."""
-        if self._backlog is None:
-            self._backlog = deque()
-        if len(self._backlog) >= MAX_BACKLOG:
-            self.close(errors.TOO_MANY_REQUESTS)
-            return
-        self._backlog.append((payload, binary))
+    def _read(self, payload: bytes, binary: bool) -> Commands:
+        """The commands of a message; each is decoded, and may raise, when its turn has come."""
+        yield from self.dialect.decode(payload, binary, self.home)
+
+    def _wait_in_line(self, commands: Commands, *, first: bool = False) -> None:
+        """What is read but not carried out yet: a message behind one that waits, or the rest of one."""
+        if self._line is None:
+            self._line = deque()
+        if first:
+            self._line.appendleft(commands)
+        else:
+            self._line.append(commands)
         self.reading.pause(Hold.BACKLOG)
 
     def _work(self, work: Coroutine[Any, Any, None]) -> None:
@@ -274,27 +281,51 @@ class Session:
         self.node.run(work, self._worked)
 
     def _worked(self, result: None, error: BaseException | None) -> None:
-        """A step is done: close where it says so, else go on with what waits; in a loop, so the stack stays flat."""
+        """A step is done: close where it says so, else go on with what waits."""
         self._busy = False
         if isinstance(error, ConnectionClosing):
             self.close(error.disconnect)
         elif error is not None:
             self.node.report("a connection failed", error)
             self.close(errors.INTERNAL)
-        if self._catching_up or self._backlog is None:
+        self._work_off()
+
+    def _work_off(self) -> None:
+        """Go on with what waits in line; in a loop, so the stack stays flat."""
+        if self._working_off or self._line is None:
             return
-        self._catching_up = True
-        while self._backlog and not self._busy:
-            self._work(self._process(*self._backlog.popleft()))
-        self._catching_up = False
-        if not self._busy:
+        self._working_off = True
+        while self._line and not self._busy and not self.reading.throttled:
+            self._work(self._process(self._line.popleft()))
+        self._working_off = False
+        if not self._line and not self._busy:
             self.reading.resume(Hold.BACKLOG)
 
-    async def _process(self, payload: bytes, binary: bool) -> None:
-        for command in self.dialect.decode(payload, binary, self.home):
-            if self.state >= State.CLOSING:
+    async def _process(self, commands: Commands) -> None:
+        """The commands of one message; where the client has to wait, the rest of them waits in line."""
+        for command in commands:
+            if self.state >= State.CLOSING or not self._account():
                 return
             await self.carry_out(command)
+            if self.reading.throttled and self.state < State.CLOSING:
+                self._wait_in_line(commands, first=True)
+                return
+
+    def _account(self) -> bool:
+        """Each command counts, however many come in one message. False: it was one too many, the client is closed.
+
+        So that nobody else waits long, one client carries out so many commands in a turn of the event loop.
+        """
+        if delay := self._messages.take(1, self.node.clock):
+            if self._messages.flooded(self.node.clock):
+                self.close(errors.TOO_MANY_REQUESTS)
+                return False
+            self.reading.hold(Hold.RATE, delay)
+        self._turn += 1
+        if self._turn >= COMMANDS_A_TURN:
+            self._turn = 0
+            self.reading.hold(Hold.TURN, 0.0)
+        return True
 
     async def carry_out(self, command: messages.Command | messages.Failed) -> None:
         """One command, or what stands for one that could not be read. Raises `ConnectionClosing` only."""

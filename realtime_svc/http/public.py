@@ -6,6 +6,7 @@ found the route already.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -167,6 +168,10 @@ class PublicRequest(http.Request):
         self.content.seek(0)
         self.method, self.uri, self.clientproto = command, path, version
         self.process()
+
+    def gotLength(self, length: int | None) -> None:  # noqa: N802 (Twisted)
+        """In memory, whatever its length: it is bounded. Twisted would open a temporary file, a descriptor more."""
+        self.content = io.BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802 (Twisted)
         """A chunked body has no length beforehand: count it."""

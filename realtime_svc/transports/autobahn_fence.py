@@ -80,6 +80,7 @@ class FencedServerProtocol(WebSocketServerProtocol):
     extensions_answer = ""
     frames_in = 0
     discarded = 0
+    halted = False
 
     def linger(self) -> None:
         raise NotImplementedError
@@ -147,6 +148,14 @@ class FencedServerProtocol(WebSocketServerProtocol):
             return
         self.data += data
         self.consumeData()
+
+    def consumeData(self) -> None:  # noqa: N802
+        """As Autobahn's, but it stops between two frames while the session does not read."""
+        if self.state not in (self.STATE_OPEN, self.STATE_CLOSING):
+            super().consumeData()
+            return
+        while not self.halted and self.processData() and self.state != self.STATE_CLOSED:
+            pass
 
     def onCloseFrame(self, code: int | None, reasonRaw: bytes | None) -> bool:  # noqa: N802, N803
         """Send code and reason back, if they are not the answer to ours, and end (RFC 6455 5.5.1, 7.4)."""

@@ -72,9 +72,12 @@ class ProxiedConnection(ProtocolWrapper):
         return kind("TCP", self._client.host, self._client.port)
 
     def readConnectionLost(self) -> None:
-        """The end of what the peer sends: passed on to a protocol that wants to know; any other is over."""
+        """The end of what the peer sends: passed on to a protocol that wants to know; any other is over.
+
+        Its class is asked: Twisted's TLS claims to provide whatever its transport (this) does, and would ask back.
+        """
         wrapped: Any = self.wrappedProtocol
-        if self._parser is None and IHalfCloseableProtocol.providedBy(wrapped):
+        if self._parser is None and IHalfCloseableProtocol.implementedBy(type(wrapped)):
             wrapped.readConnectionLost()
         else:
             self.transport.connectionLost(connectionDone)

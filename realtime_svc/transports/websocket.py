@@ -308,11 +308,18 @@ class Link:
         self._protocol.transport.abortConnection()
 
     def pause_reading(self) -> None:
+        self._protocol.halted = True
         self._protocol.transport.pauseProducing()
 
     def resume_reading(self) -> None:
-        if self._protocol.transport.connected:
-            self._protocol.transport.resumeProducing()
+        """First what was read already, then the socket."""
+        protocol = self._protocol
+        protocol.halted = False
+        if protocol.data:
+            self.guarded(protocol.consumeData)
+            self.after_read()
+        if not protocol.halted and protocol.transport.connected:
+            protocol.transport.resumeProducing()
 
     # ---- IPushProducer: the socket's buffer says when it has enough
 

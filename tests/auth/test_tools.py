@@ -42,7 +42,9 @@ class MakeTests(SynchronousTestCase):
         """Audience, issuer, end and info are those the server wants."""
         config = SETUP.config(self.folder)
         token = make_token(config, "42", 60, NOW, {"name": "Zoë"})
-        self.assertEqual(self.accepts(config, token), Identity("42", '{"name":"Zoë"}'.encode(), NOW + 60))
+        self.assertEqual(
+            self.accepts(config, token), Identity("42", '{"name":"Zoë"}'.encode(), NOW + 60 + config.leeway)
+        )
 
     def test_with_private_keys(self) -> None:
         """Each kind of key signs for its own algorithm, and the key's kid goes with it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -56,6 +58,22 @@ class HubTests(SynchronousTestCase):
         self.assertEqual([{"message": "", "data": 1}], self.first.take())
         self.assertEqual([[], [], []], [transport.take() for transport in (self.second, nobody, waiting)])
         self.assertEqual((self.sessions[0],), self.hub.present())
+
+    def test_what_is_published_out_of_a_delivery_comes_after_it_for_all(self) -> None:
+        """As user code does when a slow client is cut in the middle of one."""
+        for session in self.sessions:
+            self.hub.subscribe(session, "x")
+        write = self.first.write
+
+        def publish_once(frame: Any) -> None:
+            self.first.write = write  # type: ignore[method-assign]
+            write(frame)
+            self.hub.deliver(Publication("x", b"2"))
+
+        self.first.write = publish_once  # type: ignore[method-assign]
+        self.hub.deliver(Publication("x", b"1"))
+        both = [{"message": "x", "data": 1}, {"message": "x", "data": 2}]
+        self.assertEqual((both, both), (self.first.take(), self.second.take()))
 
     def test_claims_of_a_user(self) -> None:
         self.assertEqual([True, True, False], [self.hub.claim_user("u", 2) for _ in range(3)])

@@ -17,7 +17,21 @@ class ReadingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock: Any = Clock()
         self.transport = FakeTransport()
-        self.reading = Reading(self.transport, self.clock)
+        self.worked_off = 0
+        self.reading = Reading(self.transport, self.clock, self.work_off)
+
+    def work_off(self) -> None:
+        self.worked_off += 1
+
+    def test_line_is_worked_off_before_reading_goes_on(self) -> None:
+        """When what waits in line is the last reason."""
+        self.reading.hold(Hold.RATE, 1.0)
+        self.reading.hold(Hold.ERRORS, 2.0)
+        self.reading.pause(Hold.BACKLOG)
+        self.clock.advance(1.5)
+        self.assertEqual((True, 0), (self.reading.throttled, self.worked_off))
+        self.clock.advance(1)
+        self.assertEqual((False, 1, ["pause"]), (self.reading.throttled, self.worked_off, self.transport.events))
 
     def test_reads(self) -> None:
         self.assertTrue(self.reading)

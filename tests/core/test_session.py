@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc import errors
 from realtime_svc.config import Namespace
 from realtime_svc.core.ratelimit import RateLimit
-from realtime_svc.core.session import MAX_BACKLOG, State
+from realtime_svc.core.session import COMMANDS_A_TURN, State
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
 from realtime_svc.wire.sse import SseDialect
@@ -75,13 +75,24 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual([{"ok": "ping"}], other.take())
 
     def test_long_line_is_worked_off_without_a_deep_stack(self) -> None:
-        self.transport.type('{"publish":"x","data":1}', *["ping"] * MAX_BACKLOG)
+        self.transport.type('{"publish":"x","data":1}', *["ping"] * 5000)
         self.gate.callback(True)
-        self.assertEqual(MAX_BACKLOG + 1, len(self.transport.take()))
+        self.world.clock.pump([0.0] * (5000 // COMMANDS_A_TURN + 1))
+        self.assertEqual(5001, len(self.transport.take()))
+        self.assertEqual(["pause", "resume"], self.transport.events[-2:])
 
-    def test_line_has_an_end(self) -> None:
-        self.transport.type('{"publish":"x","data":1}', *["ping"] * (MAX_BACKLOG + 1))
-        self.assertEqual(errors.TOO_MANY_REQUESTS, self.transport.closed)
+    def test_others_have_their_turn(self) -> None:
+        """However many commands one message holds, and in whatever messages they come."""
+        other = self.world.connect()
+        self.gate.callback(True)
+        self.transport.type("\n".join(["ping"] * 200))
+        self.assertEqual(COMMANDS_A_TURN, len(self.transport.take()))
+        self.assertFalse(self.transport.reading)
+        other.type("ping")
+        self.assertEqual([{"ok": "ping"}], other.take())
+        self.world.clock.pump([0.0] * 4)
+        self.assertEqual(200 - COMMANDS_A_TURN, len(self.transport.take()))
+        self.assertTrue(self.transport.reading)
 
     def test_client_leaves_while_its_command_waits(self) -> None:
         self.transport.type('{"publish":"x","data":1}', '{"subscribe":"x"}')

@@ -17,7 +17,7 @@ from twisted.trial.unittest import TestCase
 from realtime_svc.client.tls import client_tls
 from tests.client.pki import Authority, pem
 from tests.integration.raw_http import RawConnection, Response, bearer, head, open_connection, parse, post, upgrade
-from tests.integration.server import ALICE, LISTENERS, TOKENS, reactor, start_server, toml
+from tests.integration.server import ALICE, LISTENERS, STOPPED, TOKENS, reactor, start_server, toml
 
 AUTH = bearer(ALICE)
 ONE_EACH = "[limits]\nconnections_per_address = 1\n"
@@ -198,3 +198,12 @@ class ProxyHeaders(TestCase):
             self.assertEqual((await connection.response()).status, status, host)
         self.assertEqual(await self.enter(server.port("secure"), first=v1("192.0.2.3")), 0, "no TLS behind the header")
         self.assertIn("refused 192.0.2.1: 429", server.process.output)
+        for _ in range(2):
+            connection = await self.open(server.port("secure"))
+            connection.send(v1("192.0.2.9"))
+            connection.transport.startTLS(creator)
+            connection.send(upgrade("/raw/a", AUTH))
+            self.assertEqual((await connection.response()).status, 101)
+            connection.transport.loseConnection()
+        self.assertEqual(await server.stop(), STOPPED)
+        self.assertNotIn("Traceback", server.process.output)
