@@ -5,26 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet import tcp
-from twisted.logger import Logger
+from twisted.logger import LogEvent, Logger, globalLogPublisher
 
-PAUSE = 0.1  # seconds without accepting after nobody could be let in
+PAUSE = 0.1  # seconds without accepting after accept(2) failed
 
 
 class PatientPort(tcp.Port):
-    """Where `accept` fails (ENFILE, ENOMEM, ENOBUFS; accept(2)), Twisted logs and returns, but the port stays readable.
+    """Where `accept` fails (ENFILE, ENOMEM, ENOBUFS), Twisted logs it and returns, but the port stays readable.
 
-    The event loop would call it again at once, and nothing else: so it pauses. With EMFILE Twisted closes the
-    connections that wait; then the pause keeps a flood of them from taking all the time.
+    The event loop would call it again at once, for ever: so it pauses. EMFILE is another matter: there Twisted keeps a
+    descriptor in reserve, with which it closes the connections that wait.
     """
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._logger = Logger("twisted.internet.tcp.Port")  # whose lines are limited
+        self._failed = False
+        observer: Any = self._observe
+        self._logger = Logger("twisted.internet.tcp.Port", observer=observer)
+
+    def _observe(self, event: LogEvent) -> None:
+        """A failure shows in what is logged only."""
+        self._failed = self._failed or "acceptError" in event
+        globalLogPublisher(event)
 
     def doRead(self) -> None:  # noqa: N802 (Twisted)
-        sessions = self.sessionno
+        self._failed = False
         super().doRead()
-        if self.sessionno == sessions and self.connected:
+        if self._failed and self.connected:
             self.stopReading()
             clock: Any = self.reactor
             clock.callLater(PAUSE, self._go_on)

@@ -52,10 +52,10 @@ class DrainTests(TestCase):
         raw = await connect(reactor, server.url("/raw/x"), token=ALICE)
         plain = await connect(reactor, server.url("/ws"), token=ALICE)
         nobody = await connect(reactor, server.url("/ws"))
+        idle = await open_connection(server.port())  # before `events`, whose answer shows that both were accepted
         events = await open_connection(server.port())
         events.send(head("GET /sse/x HTTP/1.1", "Host: localhost", bearer(ALICE)))
         await events.when_contains(b":\n\n")
-        idle = await open_connection(server.port())
         self.assertEqual(STOPPED, await server.stop())
         self.assertEqual((1012, "service restart"), await raw.closed)
         for client in (plain, nobody):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol
@@ -13,15 +14,21 @@ from realtime_svc.transports.port import PAUSE, PatientPort
 
 
 class Socket:
-    """A listening socket that fails as it is told; `accepted` is how often it was asked."""
+    """A listening socket that fails as it is told; `accepted` is how often it was asked.
+
+    `waiting` are connections that are there from the second time on.
+    """
 
     def __init__(self, real: Any, error: int) -> None:
         self.real = real
         self.error = error
         self.accepted = 0
+        self.waiting: list[Any] = []
 
     def accept(self) -> Any:
         self.accepted += 1
+        if self.waiting and self.accepted > 1:
+            return self.waiting.pop(), ("127.0.0.1", 1)
         raise OSError(self.error, "")
 
     def __getattr__(self, name: str) -> Any:
@@ -50,6 +57,25 @@ class PatientPortTests(SynchronousTestCase):
             self.assertIn(self.port, self.reactor.readers)
             self.assertEqual(self.port.socket.accepted, 1)
             self.port.socket = self.port.socket.real
+
+    def test_nobody_there(self) -> None:
+        """A connection that was gone before it was accepted costs no pause."""
+        for error in (errno.EAGAIN, errno.EPERM):
+            self.port.socket = Socket(self.port.socket, error)
+            self.port.doRead()
+            self.assertIn(self.port, self.reactor.readers, errno.errorcode[error])
+            self.port.socket = self.port.socket.real
+
+    def test_no_descriptors(self) -> None:
+        """Twisted closes what waits with the descriptor it keeps in reserve: it has to be let."""
+        here, there = socket.socketpair()
+        self.addCleanup(here.close)
+        stub = self.port.socket = Socket(self.port.socket, errno.EMFILE)
+        stub.waiting.append(there)
+        self.port.numberAccepts = 1
+        self.port.doRead()
+        self.assertEqual((stub.accepted, there.fileno()), (2, -1))
+        self.assertIn(self.port, self.reactor.readers)
 
     def test_stopped_meanwhile(self) -> None:
         """A port that was closed during the pause stays closed."""
