@@ -85,7 +85,7 @@ class Http(Section, frozen=True):
     ] = ()
     trusted_proxies: Annotated[
         tuple[str, ...],
-        Meta(description="Networks (CIDR) whose X-Forwarded-For and X-Forwarded-Proto headers are believed."),
+        Meta(description="Networks (CIDR) whose X-Forwarded-For header is believed."),
     ] = ()
     head_size: Annotated[int, size("Largest request head; more is 431.", least=1024, most=2**20)] = 16 * 1024
     request_line_size: Annotated[int, size("Longest request line; more is 414.", least=256, most=2**20)] = 8 * 1024

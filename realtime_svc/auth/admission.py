@@ -21,7 +21,6 @@ from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.routes import Endpoint, Route
 from realtime_svc.wire.upgrade import parse_protocols
 
-MAX_FIRST_CHANNELS = 128
 _SUBPROTOCOLS = {Endpoint.PLAIN: plain.SUBPROTOCOL, Endpoint.RAW: raw.SUBPROTOCOL}
 _TOKEN_PARAMETERS = frozenset(("token", "access_token", "authorization", "auth"))
 
@@ -155,8 +154,6 @@ class Gatekeeper:
         if echo and not self._namespaces[channels.namespace_of(route.channel)].echo:
             raise Refusal(403, "echo", "this namespace does not allow echo")
         first = tuple(value for name, value in offer.query if name == "channel")
-        if len(first) > MAX_FIRST_CHANNELS:
-            raise bad_head("too_many_channels", f"at most {MAX_FIRST_CHANNELS} channels in an address")
         event = next((value for name, value in offer.query if name == "event"), None)
         return Admitted(identity, selected, first, echo, event)
 

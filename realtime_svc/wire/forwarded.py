@@ -1,8 +1,7 @@
-"""Who is behind the proxies: X-Forwarded-For and X-Forwarded-Proto, believed only as far as trusted hosts wrote them.
+"""Who is behind the proxies: X-Forwarded-For, believed only as far as trusted hosts wrote it.
 
     X-Forwarded-For   = entry *( OWS "," OWS entry )        the client first, then each proxy but the last
     entry             = IPv4address [ ":" port ] / IPv6address / "[" IPv6address "]" [ ":" port ]
-    X-Forwarded-Proto = *( scheme OWS "," OWS ) scheme      "http" / "https" / "ws" / "wss"
 
 Each proxy appends on the right what it saw itself; what stands further left may be the client's invention.
 An IPv4 address mapped into IPv6 (::ffff:192.0.2.1) is that IPv4 address everywhere.
@@ -20,7 +19,6 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _ENTRY = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}|([0-9A-Fa-f:.]+)")
-_SECURE = {"https": True, "wss": True, "http": False, "ws": False}
 
 
 class Networks:
@@ -60,14 +58,6 @@ def client_address(peer: str, header_values: list[str], trusted: Networks) -> st
         if not trusted.contains(last):
             break
     return last
-
-
-def forwarded_proto(peer: str, header_values: list[str], trusted: Networks) -> str | None:
-    """ "https" or "http" as the nearest proxy tells it; None where `peer` is not trusted or it says neither."""
-    if not trusted.contains(peer):
-        return None
-    secure = _SECURE.get(next(_from_the_right(header_values), "").lower())
-    return None if secure is None else "https" if secure else "http"
 
 
 def address_bucket(host: str) -> str:

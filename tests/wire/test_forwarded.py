@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.wire.forwarded import MAX_PROXIES, Networks, address_bucket, client_address, forwarded_proto
+from realtime_svc.wire.forwarded import MAX_PROXIES, Networks, address_bucket, client_address
 
 TRUSTED = Networks(["10.0.0.0/8", "2001:db8:1::/48", "192.0.2.7"])
 
@@ -98,28 +98,6 @@ class ClientAddress(SynchronousTestCase):
         if address is not None:
             Networks([address])
             self.assertEqual(client_address("10.0.0.1", [address], TRUSTED), address)
-
-
-class ForwardedProto(SynchronousTestCase):
-    """`forwarded_proto`."""
-
-    def test_table(self) -> None:
-        for fields, expected in [
-            (["https"], "https"),
-            (["http"], "http"),
-            (["WSS"], "https"),
-            (["ws"], "http"),
-            (["http, https"], "https"),
-            (["https", "http"], "http"),
-            ([" https\t"], "https"),
-            ([], None),
-            ([""], None),
-            (["ftp"], None),
-            (["https,"], None),
-            (["https http"], None),
-        ]:
-            self.assertEqual(forwarded_proto("10.0.0.1", fields, TRUSTED), expected, fields)
-            self.assertIsNone(forwarded_proto("203.0.113.1", fields, TRUSTED), fields)
 
 
 class NetworksTest(SynchronousTestCase):
