@@ -74,6 +74,7 @@ def verdict(code: int, result: Result | None, *, ci: bool) -> tuple[int, Result]
 
 def main() -> int:
     """Erase, run, combine, report, count."""
+    os.environ["COVERAGE_FILE"] = os.path.abspath(".coverage")  # for subprocesses in other directories too
     subprocess.run([*COVERAGE, "erase"], check=True)
     code, result = run_trial(sys.argv[1:] or ["tests"])
     subprocess.run([*COVERAGE, "combine", "--quiet"], check=False)
