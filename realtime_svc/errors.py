@@ -26,7 +26,6 @@ class ErrorCode(enum.Enum):
     LIMIT_EXCEEDED = (106, "limit exceeded", False)
     BAD_REQUEST = (107, "bad request", False)
     NOT_AVAILABLE = (108, "not available", False)
-    TOKEN_EXPIRED = (109, "token expired", False)
     TOO_MANY_REQUESTS = (111, "too many requests", True)
 
     def __init__(self, number: int, message: str, temporary: bool) -> None:
@@ -70,13 +69,9 @@ class Disconnect(NamedTuple):
         return not (3500 <= self.code <= 3999 or 4500 <= self.code <= 4999)
 
 
-NORMAL = Disconnect(1000, "")
-PROTOCOL_ERROR = Disconnect(1002, "protocol error")
 POLICY = Disconnect(1008, "policy violation")
-TOO_BIG = Disconnect(1009, "message too big")
 SERVER_ERROR = Disconnect(1011, "internal error")
 SERVICE_RESTART = Disconnect(1012, "service restart")
-OVERLOAD = Disconnect(1013, "try again later")
 
 CLOSED = Disconnect(3000, "connection closed")
 SHUTDOWN = Disconnect(3001, "shutdown")
@@ -86,7 +81,6 @@ SLOW = Disconnect(3008, "slow")
 NO_PONG = Disconnect(3012, "no pong")
 TOO_MANY_REQUESTS = Disconnect(3013, "too many requests")
 INVALID_TOKEN = Disconnect(3500, "invalid token")
-BAD_REQUEST = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "no authentication in time")
 FORCED = Disconnect(3503, "force disconnect")
 CONNECTION_LIMIT = Disconnect(3504, "connection limit")

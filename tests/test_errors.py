@@ -26,7 +26,6 @@ class ReplyErrorTests(SynchronousTestCase):
             "LIMIT_EXCEEDED": 106,
             "BAD_REQUEST": 107,
             "NOT_AVAILABLE": 108,
-            "TOKEN_EXPIRED": 109,
             "TOO_MANY_REQUESTS": 111,
         }
         self.assertEqual(expected, numbers)
@@ -58,11 +57,8 @@ class DisconnectTests(SynchronousTestCase):
     def test_who_comes_back(self) -> None:
         stay_away = {name for name, disconnect in DISCONNECTS.items() if not disconnect.reconnect}
         expected = {
-            "PROTOCOL_ERROR",
             "POLICY",
-            "TOO_BIG",
             "INVALID_TOKEN",
-            "BAD_REQUEST",
             "STALE",
             "FORCED",
             "CONNECTION_LIMIT",
