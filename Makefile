@@ -8,7 +8,7 @@ SOURCES := realtime_svc twisted tests tools examples bench setup.py
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format lock clean environment dev-environment system-packages node-packages
+.PHONY: help run test check bench soak format lock clean environment dev-environment system-packages node-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -31,6 +31,9 @@ bench: dev-environment ## measure: memory of 10,000 idle connections, cost of sc
 	$(BIN)/python bench/idle_connections.py
 	$(BIN)/python bench/validation.py
 	$(BIN)/python bench/timing.py
+
+soak: dev-environment ## 1,000 clients that come and go for 5 minutes: is anything lost? (ARGS="--seconds 60")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 format: dev-environment ## put the code into its form
 	$(BIN)/ruff check --fix-only $(wildcard $(SOURCES))

@@ -7,5 +7,5 @@ setup(
     packages=[*sorted(find_packages(include=["realtime_svc", "realtime_svc.*"])), "twisted.plugins"],
     # Without this an editable install maps realtime_svc alone, and twistd does not find the plugin.
     package_dir={"": "."},
-    package_data={"realtime_svc": ["py.typed"]},
+    package_data={"realtime_svc": ["py.typed", "wire/*.proto", "wire/*.pyi"]},
 )

@@ -32,8 +32,9 @@ MAX_FILE_BYTES = 2**20
 MAX_SECRET_BYTES = 2**16
 _DEPTH = 8  # deeper than any key of ours; what lies below is unknown to the schema and is refused as it is
 
-# Read by `realtime-svc connect`; not configuration of the server.
+# Read by `realtime-svc connect`, and by the commands that call the server API; not configuration of the server.
 CLIENT_TOKEN = "REALTIME_SVC_TOKEN"
+CLIENT_API_KEY = "REALTIME_SVC_API_KEY"
 # What Kubernetes puts into the environment of every container when a Service is called `realtime-svc`.
 _KUBERNETES = re.compile(r"REALTIME_SVC_(SERVICE_(HOST|PORT)|SERVICE_PORT_\w+|PORT_\d+_(TCP|UDP|SCTP)\w*)", re.ASCII)
 
@@ -47,6 +48,7 @@ FILE_KEYS = (
     ("tls", "chain"),
     ("tls", "client_ca"),
     ("tls", "key"),
+    ("webhooks", "ca"),
 )
 FOLDER_KEYS = (("schemas", "folder"), ("handlers", "path"))
 
@@ -195,7 +197,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, tuple[s
 
 
 def _is_ours(variable: str, value: str) -> bool:
-    if not variable.startswith(PREFIX) or variable == CLIENT_TOKEN or _KUBERNETES.fullmatch(variable):
+    if not variable.startswith(PREFIX) or variable in (CLIENT_TOKEN, CLIENT_API_KEY) or _KUBERNETES.fullmatch(variable):
         return False
     return not (variable == f"{PREFIX}PORT" and value.startswith("tcp://"))  # Kubernetes again
 

@@ -146,6 +146,9 @@ def _explain(error: jsonschema.ValidationError) -> Problem:
         case "additionalProperties":
             unknown = next(name for name in cast(Node, error.instance) if name not in node.get("properties", {}))
             return (*path, unknown), "unknown key" + _suggestion(path, unknown, list(node.get("properties", {})))
+        case "required":
+            missing = next(name for name in bound if name not in cast(Node, error.instance))
+            return (*path, missing), "is needed"
         case "minimum":
             return path, f"must be at least {in_units(node, bound)}"
         case "maximum":

@@ -1,6 +1,7 @@
-"""Every error and every reason to close, in three tables.
+"""Every error and every reason to end something, in four tables.
 
 * `ReplyError`: a command was refused, the connection stays. The numbers are those of the Centrifugo client protocol.
+* `Unsubscription`: a subscription ends, the connection stays.
 * `Disconnect`: the connection ends. 3000-3499 mean "come back", 3500-3999 mean "stay away".
 * `Refusal`: an HTTP status, before there is a connection.
 
@@ -26,7 +27,10 @@ class ErrorCode(enum.Enum):
     LIMIT_EXCEEDED = (106, "limit exceeded", False)
     BAD_REQUEST = (107, "bad request", False)
     NOT_AVAILABLE = (108, "not available", False)
+    TOKEN_EXPIRED = (109, "token expired", False)
+    EXPIRED = (110, "expired", False)
     TOO_MANY_REQUESTS = (111, "too many requests", True)
+    UNRECOVERABLE_POSITION = (112, "unrecoverable position", False)
 
     def __init__(self, number: int, message: str, temporary: bool) -> None:
         self.number = number
@@ -55,6 +59,38 @@ class ReplyError(Exception):
         return self.code.temporary
 
 
+class ApplicationError(ReplyError):
+    """An error of the application's own: `number` is 400 to 1999, `message` is for the client's developer."""
+
+    def __init__(self, number: int, message: str, temporary: bool = False) -> None:
+        if not 400 <= number <= 1999:
+            raise ValueError("an application's error number is 400 to 1999")
+        super().__init__(ErrorCode.BAD_REQUEST, message)
+        self._number = number
+        self._temporary = temporary
+
+    @property
+    def number(self) -> int:
+        return self._number
+
+    @property
+    def temporary(self) -> bool:
+        return self._temporary
+
+
+class Unsubscription(NamedTuple):
+    """Why the server ended a subscription. From 2500 on the client subscribes again (Centrifugo client protocol)."""
+
+    code: int
+    reason: str
+
+
+UNSUBSCRIBED_BY_CLIENT = Unsubscription(0, "client unsubscribe")
+UNSUBSCRIBED_BY_SERVER = Unsubscription(2000, "server unsubscribe")
+UNSUBSCRIBED_INSUFFICIENT = Unsubscription(2500, "insufficient state")
+UNSUBSCRIBED_EXPIRED = Unsubscription(2501, "expired")
+
+
 class Disconnect(NamedTuple):
     """Why a connection is closed. `code` is a WebSocket close code; `reason` is shorter than 124 bytes of UTF-8."""
 
@@ -77,15 +113,21 @@ CLOSED = Disconnect(3000, "connection closed")
 SHUTDOWN = Disconnect(3001, "shutdown")
 INTERNAL = Disconnect(3004, "internal error")
 EXPIRED = Disconnect(3005, "connection expired")
+SUBSCRIPTION_EXPIRED = Disconnect(3006, "subscription expired")
 SLOW = Disconnect(3008, "slow")
+INSUFFICIENT_STATE = Disconnect(3010, "insufficient state")
+FORCED_RECONNECT = Disconnect(3011, "force reconnect")
 NO_PONG = Disconnect(3012, "no pong")
 TOO_MANY_REQUESTS = Disconnect(3013, "too many requests")
 INVALID_TOKEN = Disconnect(3500, "invalid token")
+BAD_REQUEST = Disconnect(3501, "bad request")
 STALE = Disconnect(3502, "no authentication in time")
 FORCED = Disconnect(3503, "force disconnect")
 CONNECTION_LIMIT = Disconnect(3504, "connection limit")
+CHANNEL_LIMIT = Disconnect(3505, "channel limit")
 INAPPROPRIATE_PROTOCOL = Disconnect(3506, "inappropriate protocol")
 PERMISSION_DENIED = Disconnect(3507, "permission denied")
+NOT_AVAILABLE = Disconnect(3508, "not available")
 TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 
 

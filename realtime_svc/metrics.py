@@ -75,6 +75,8 @@ def _trouble(instruments: Instruments) -> Iterator[Metric]:
     yield _by_label(
         "authentication_failures", "Credentials that were refused", "cause", instruments.authentication_failures
     )
+    yield _by_label("webhook_events", "Lifecycle events for the backend", "outcome", instruments.webhooks)
+    yield _total("positions_lost", "Subscriptions told that publications are missing", instruments.positions_lost)
     yield _total("log_lines_suppressed", "Log lines left out or lost", instruments.log_lines_suppressed)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import signal
-import sys
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,22 +16,24 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from realtime_svc import errors
+from realtime_svc import __version__, errors
 from realtime_svc.auth.admission import Gatekeeper
 from realtime_svc.auth.jwks import JwksRefresher
 from realtime_svc.auth.keyring import Keyring, build_keyring, build_refresher
 from realtime_svc.auth.password_keeper import HashThreads
+from realtime_svc.bounds import descriptors, raise_descriptor_limit, session_limits
 from realtime_svc.config import Config, Listener
-from realtime_svc.configrules import warnings
+from realtime_svc.configrules import notes, warnings
 from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.instruments import Instruments
-from realtime_svc.core.node import Node, Ports, SessionLimits
+from realtime_svc.core.node import Node, Ports
 from realtime_svc.core.ports import Validator
-from realtime_svc.core.ratelimit import RateLimit
 from realtime_svc.driver import run
 from realtime_svc.engines.broker_memory import MemoryBroker
+from realtime_svc.engines.presence_memory import MemoryPresence
 from realtime_svc.errors import ConfigError
-from realtime_svc.handlers import NoHandlers, UserHandlers, load_target
+from realtime_svc.handlers import NoHandlers, Server, UserHandlers, load_target
+from realtime_svc.http.api import Api
 from realtime_svc.http.internal import internal_site
 from realtime_svc.http.public import PublicWeb
 from realtime_svc.metrics import exposition
@@ -41,14 +42,16 @@ from realtime_svc.transports.entrance import Entrance
 from realtime_svc.transports.frontdoor import FrontDoorFactory
 from realtime_svc.transports.port import PatientPort
 from realtime_svc.transports.proxied import ProxiedFactory
-from realtime_svc.transports.sse import SseLink
+from realtime_svc.transports.streams import Streams
 from realtime_svc.transports.tls import ServerTls
 from realtime_svc.transports.websocket import Hall
 from realtime_svc.validation import load_schemas
+from realtime_svc.webhooks import Backend, Webhooks
 from realtime_svc.wire.forwarded import Networks
 from realtime_svc.wire.http_head import HeadLimits
+from realtime_svc.wire.routes import BodySizes
 
-RESERVED_DESCRIPTORS = 200  # what the process needs besides its connections
+WEBHOOKS_GRACE = 2.0  # seconds for what backends have not been told yet
 CUT_GRACE = 0.2  # seconds for what was cut to be gone, before the process ends all the same
 DRAIN_SLICE = 200  # sessions that are told to go in one turn of the event loop
 
@@ -65,6 +68,7 @@ class Prepared:
     refresher: JwksRefresher | None
     tls: ServerTls | None
     handlers: Any
+    backend: Backend | None
     threads: HashThreads
 
 
@@ -80,6 +84,7 @@ def prepare(config: Config, reactor: Any) -> Prepared:
         refresher=build_refresher(reactor, config.auth.jwt, keyring),
         tls=ServerTls(config.tls) if speaks_tls else None,
         handlers=load_target(config.handlers.object, config.handlers.path) if config.handlers.object else None,
+        backend=Backend(reactor, config.webhooks) if config.webhooks.url else None,
         threads=threads,
     )
 
@@ -126,8 +131,13 @@ class RealtimeService(Service):
         self.addresses: dict[str, tuple[str, int]] = {}
         self.instruments = instruments or Instruments()
         self._heartbeat = Heartbeat(reactor, config.websocket.ping_interval, config.websocket.ping_timeout)
+        streams = config.streams
+        self._broker = MemoryBroker(reactor, streams.idempotency_window, streams.idempotency_keys)
+        self._webhooks = self._build_webhooks(prepared.backend)
         self.node = self._build_node()
-        self._caps = Caps(config.limits.connections or _descriptors(), config.limits.connections_per_address)
+        self.publish = Server(self.node).publish  # for code that builds the service itself
+        self.api = Api(self.node, config.api) if config.api.enabled else None
+        self._caps = Caps(config.limits.connections or descriptors(), config.limits.connections_per_address)
         self._entrance = self._build_entrance()
 
     def _build_node(self) -> Node:
@@ -137,16 +147,36 @@ class RealtimeService(Service):
             wall_clock=time.time,
             run=run,
             authenticator=prepared.keyring,
+            revocations=prepared.keyring.revocations,
             validator=prepared.validator,
-            broker=MemoryBroker(),
+            broker=self._broker,
+            presence=MemoryPresence(),
+            lifecycle=self._webhooks,
             report=report,
             note=note,
         )
-        return Node(ports, config.namespaces, _limits(config), self._heartbeat, self.instruments, NoHandlers())
+        return Node(
+            ports,
+            config.namespaces,
+            session_limits(config),
+            self._heartbeat,
+            self.instruments,
+            NoHandlers(),
+            name=socket.gethostname(),
+            version=__version__,
+        )
+
+    def _build_webhooks(self, backend: Backend | None) -> Webhooks | None:
+        if backend is None:
+            return None
+        config = self.config.webhooks
+        return Webhooks(config, backend.post, self._reactor, self.instruments, note, wall_clock=time.time)
 
     def _build_entrance(self) -> Entrance:
         config = self.config
         keyring = self._prepared.keyring
+        public_api = config.api.body_size if config.api.public and config.api.enabled else 0
+        bodies = BodySizes(config.limits.message_size, public_api)
         gate = Gatekeeper(
             config.http,
             config.auth,
@@ -164,9 +194,11 @@ class RealtimeService(Service):
             gate=gate,
             caps=self._caps,
             hall=Hall(self.node, gate, config),
-            web=PublicWeb(self.node, gate, run, self._reactor, config.limits.message_size, SseLink.open),
+            web=PublicWeb(
+                self.node, gate, run, self._reactor, bodies, Streams(self.node), self.api if config.api.public else None
+            ),
             refused=self.node.refused,
-            body_size=config.limits.message_size,
+            bodies=bodies,
         )
 
     # ---- start
@@ -182,7 +214,7 @@ class RealtimeService(Service):
     def privilegedStartService(self) -> None:
         """Bind every port. Raises `ConfigError` that names the listener."""
         super().privilegedStartService()
-        _raise_descriptor_limit()
+        raise_descriptor_limit()
         for name, listener in self.config.listeners.items():
             if listener.enabled:
                 port = self._listen(f"listeners.{name}.port", listener.host, listener.port, self._factory(listener))
@@ -190,7 +222,7 @@ class RealtimeService(Service):
                 self.addresses[name] = (listener.host, port.getHost().port)
         internal = self.config.internal
         if internal.enabled:
-            site = internal_site(self.readiness, self._metrics, self._reactor)
+            site = internal_site(self.readiness, self._metrics, self._reactor, self.api)
             self._internal = self._listen("internal.port", internal.host, internal.port, site)
             self.addresses["internal"] = (internal.host, self._internal.getHost().port)
 
@@ -224,6 +256,9 @@ class RealtimeService(Service):
             self.node.hooks = UserHandlers(self._prepared.handlers, self.node, self.config.handlers.timeout)
         self._prepared.threads.start()
         self._heartbeat.start()
+        self.node.positions.start()
+        if self._webhooks is not None:
+            self._webhooks.start()
         if self._refresher is not None:
             self._refresher.start()
         if self._reload_config is not None:
@@ -232,6 +267,8 @@ class RealtimeService(Service):
             _log.info("listening: {name} on {host} port {port}", name=name, host=host, port=port)
         for warning in warnings(self.config):
             _log.warn("{text}", text=warning)
+        for text in notes(self.config):
+            _log.info("{text}", text=text)
         _log.info("realtime_svc ready")
         if self._welcome is not None:
             self._reactor.callWhenRunning(self._welcome, self)
@@ -280,6 +317,10 @@ class RealtimeService(Service):
             yield port.stopListening()
         yield self._drain()
         self._heartbeat.stop()
+        self.node.positions.stop()
+        self._broker.stop()
+        if self._webhooks is not None:
+            yield self._webhooks.stop(WEBHOOKS_GRACE)
         if self._refresher is not None:
             self._refresher.stop()
         if self._internal is not None:
@@ -321,33 +362,3 @@ class RealtimeService(Service):
     def _drained(self) -> None:
         if not self._gone.called:
             self._gone.callback(None)
-
-
-def _limits(config: Config) -> SessionLimits:
-    limits = config.limits
-    per_second = limits.errors_per_minute / 60
-    return SessionLimits(
-        message_size=limits.message_size,
-        queue_size=limits.queue_size,
-        stall_timeout=limits.stall_timeout,
-        auth_timeout=limits.auth_timeout,
-        channels_per_client=limits.channels_per_client,
-        connections_per_user=limits.connections_per_user,
-        anonymous=config.auth.anonymous,
-        messages=RateLimit(limits.messages_per_second, 2 * limits.messages_per_second, limits.flood_patience),
-        errors=RateLimit(per_second, limits.errors_per_minute / 2, limits.flood_patience),
-    )
-
-
-def _descriptors() -> int:
-    """How many connections the limit of file descriptors leaves room for."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return sys.maxsize
-    return max(hard - RESERVED_DESCRIPTORS, 1)
-
-
-def _raise_descriptor_limit() -> None:
-    """Take as many file descriptors as the system gives without asking."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+HASH = "sha256:" + "0123456789abcdef" * 4
+
+BAD_SCOPES = (
+    "", "write", "Publish", "publish:", "publish:a b", "publish:*", "read:chat:", "all:chat:", "info:chat:",
+    "channels:chat:", ":chat:", "publish chat", "publish :chat",
+)  # fmt: skip
+BAD_ADDRESSES = (
+    "a.example", "ftp://a.example/", "https://", "https:///hook", "https://a.example:0/", "https://a.example:70000/",
+    "https://[::g]/", "https://a.example/a b", "https://ä.example/", "file:///etc",
+)  # fmt: skip
+
 # (TOML, dotted key, part of the reason)
 FILES: tuple[tuple[str, str, str], ...] = (
     # Not TOML.
@@ -27,7 +38,7 @@ FILES: tuple[tuple[str, str, str], ...] = (
     ("[http]\nallowed-origins = []", "http.allowed-origins", "did you mean `http.allowed_origins`?"),
     ("[listeners.public]\nprot = 1", "listeners.public.prot", "did you mean `listeners.public.port`?"),
     ("[listeners.wss]\nhots = '::'", "listeners.wss.hots", "did you mean `listeners.wss.host`?"),
-    ("[namespaces.chat]\nsubscribers = []", "namespaces.chat.subscribers", "unknown key"),
+    ("[namespaces.chat]\nreaders = []", "namespaces.chat.readers", "unknown key"),
     ("[auth.jwt]\nsecert = 'x'", "auth.jwt.secert", "did you mean `auth.jwt.secret`?"),
     ("[websocket.deflate]\nlevel = 1", "websocket.deflate.level", "unknown key"),
     ('[log]\n"a b" = 1', 'log."a b"', "unknown key"),
@@ -144,6 +155,51 @@ FILES: tuple[tuple[str, str, str], ...] = (
     ("[namespaces.'']", 'namespaces.""', "a namespace's name"),
     ("[namespaces.a]\npublish = ['everybody']", "namespaces.a.publish[0]", 'must be "anonymous"'),
     ("[namespaces.a]\nsubscribe = ['authenticated', 'user:']", "namespaces.a.subscribe[1]", 'must be "anonymous"'),
+    ("[namespaces.a]\nsubscribe = ['subscriber']", "namespaces.a.subscribe[0]", 'must be "anonymous"'),
+    ('[namespaces.a]\nsubscribe = ["user:a\\u0007"]', "namespaces.a.subscribe[0]", 'must be "anonymous"'),
+    (f"[namespaces.a]\nsubscribe = ['user:{'a' * 256}']", "namespaces.a.subscribe[0]", 'must be "anonymous"'),
+    ("[namespaces.a]\nread_history = ['nobody']", "namespaces.a.read_history[0]", '"subscriber" or "user:<id>"'),
+    ("[namespaces.a]\nread_presence = ['Subscriber']", "namespaces.a.read_presence[0]", '"subscriber" or "user:<id>"'),
+    # Streams.
+    ("[namespaces.a]\nrecovery = 'always'", "namespaces.a.recovery", "needs history"),
+    ("[namespaces.a]\nrecovery = 'always'\nhistory_size = 1", "namespaces.a.recovery", "needs history"),
+    ("[namespaces.a]\npositioning = 'always'\nhistory_ttl = 1", "namespaces.a.positioning", "needs history"),
+    ("[namespaces.a]\nrecovery_mode = 'cache'", "namespaces.a.recovery_mode", "needs history"),
+    ("[namespaces.a]\ndelta = true", "namespaces.a.delta", "needs history"),
+    (
+        "[namespaces.a]\ndelta = true\nhistory_size = 1\nhistory_ttl = 1\nrecovery = 'off'\npositioning = 'off'",
+        "namespaces.a.delta",
+        "needs positions",
+    ),
+    ("[namespaces.a]\nhistory_size = 100001", "namespaces.a.history_size", "must be at most 100000"),
+    ("[namespaces.a]\njoin_leave = true", "namespaces.a.join_leave", 'must be one of "allowed"'),
+    ("[streams]\npage = 0", "streams.page", "must be at least 1"),
+    # The server API.
+    ("[api.keys.a]\nscopes = ['all']", "api.keys.a.hash", "is needed"),
+    ("[api.keys.a]\nhash = 'the-key-itself'", "api.keys.a.hash", "must be `sha256:` and 64 hexadecimal digits"),
+    (f"[api.keys.a]\nhash = 'sha256:{'A' * 64}'", "api.keys.a.hash", "in lower case"),
+    (f"[api.keys.a]\nhash = 'sha256:{'0' * 63}'", "api.keys.a.hash", "64 hexadecimal digits"),
+    (f"[api.keys.a]\nhash = 'sha1:{'0' * 64}'", "api.keys.a.hash", "must be `sha256:`"),
+    (f"[api.keys.'a b']\nhash = 'sha256:{'0' * 64}'", 'api.keys."a b"', "a key's name"),
+    (f"[api.keys.'']\nhash = 'sha256:{'0' * 64}'", 'api.keys.""', "a key's name"),
+    (f"[api.keys.a]\nhash = '{HASH}'\n[api.keys.b]\nhash = '{HASH}'", "api.keys.b.hash", "is that of `a` too"),
+    *(
+        (f"[api.keys.a]\nhash = '{HASH}'\nscopes = ['info', '{scope}']", "api.keys.a.scopes[1]", 'must be "all"')
+        for scope in BAD_SCOPES
+    ),
+    ("[api]\nbatch = 0", "api.batch", "must be at least 1"),
+    ("[api]\nbody_size = 10", "api.body_size", "must be at least 1KiB"),
+    # Webhooks.
+    *(
+        (f"[webhooks]\nsecret = 'sixteen-bytes-00'\nurl = '{url}'", "webhooks.url", "is not a http or https address")
+        for url in BAD_ADDRESSES
+    ),
+    ("[webhooks]\nurl = 'https://u:p@a.example/'", "webhooks.url", "must not hold a user"),
+    ("[webhooks]\nurl = 'https://a.example/#x'", "webhooks.url", "must not hold a user"),
+    ("[webhooks]\nurl = 'https://a.example/'", "webhooks.secret", "must have at least 16 bytes"),
+    ("[webhooks]\nurl = 'http://[::1]/'\nsecret = 'fifteen-bytes-0'", "webhooks.secret", "at least 16 bytes"),
+    ("[webhooks]\nevents = ['connected']", "webhooks.events[0]", 'must be one of "connect"'),
+    ("[webhooks]\nca = 'no-such.pem'", "webhooks.ca", "can't be read: No such file"),
     ("[tls]\nclient_certificates = 'required'", "tls.client_ca", "is needed with tls.client_certificates"),
     ("[handlers]\nobject = 'package.module'", "handlers.object", "must be `package.module:name`"),
     ("[handlers]\nobject = 'package/module.py:name'", "handlers.object", "must be `package.module:name`"),
@@ -157,6 +213,15 @@ FILES: tuple[tuple[str, str, str], ...] = (
     ("[auth.jwt]\nalgorithms = ['HS256']", "auth.jwt.algorithms", "needs a key"),
     ("[auth.jwt]\nsecret = 'c4f1ac7e0ab4fd0ac8bb3b0ac4bcac4f1a'", "auth.jwt.algorithms", "is needed with secret"),
     ("[auth.jwt]\nalgorithms = ['HS256']\nsecret = 'short'", "auth.jwt.secret", "must have at least 32 bytes"),
+    (
+        "[auth]\nanonymous = true\n[auth.jwt]\nalgorithms = ['HS256']\nsecret = 'short'",
+        "auth.jwt.secret",
+        "must have at least 32 bytes",
+    ),
+    ("[auth]\ninsecure = true\n[auth.jwt]\nalgorithms = ['HS256']", "auth.jwt.algorithms", "needs a key"),
+    ("[auth]\ninsecure = 1", "auth.insecure", "must be true or false"),
+    ("[auth]\nrevocations = 0", "auth.revocations", "must be at least 1"),
+    ("[auth]\nrefresh_grace = '2h'", "auth.refresh_grace", "must be at most 1h"),
     (
         "[auth.jwt]\nalgorithms = ['RS256']\nsecret = 'c4f1ac7e0ab4fd0ac8bb3b0ac4bcac4f1a'",
         "auth.jwt.algorithms",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,20 +12,25 @@ from twisted.internet.task import Clock
 from realtime_svc.config import Namespace
 from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.instruments import Instruments
+from realtime_svc.core.messages import Subscribe
 from realtime_svc.core.node import Node, Ports, SessionLimits
-from realtime_svc.core.ports import Broker, Dialect, Frame, Hooks
+from realtime_svc.core.ports import Broker, Connecting, Dialect, Frame, Hooks, PresenceStore
 from realtime_svc.core.ratelimit import RateLimit
 from realtime_svc.core.session import Session
 from realtime_svc.driver import run
 from realtime_svc.engines.broker_memory import MemoryBroker
-from realtime_svc.errors import AuthenticationFailed, Disconnect, ErrorCode, ReplyError
+from realtime_svc.engines.presence_memory import MemoryPresence
+from realtime_svc.errors import AuthenticationFailed, Disconnect, ErrorCode, ReplyError, Unsubscription
 from realtime_svc.model import (
     ANONYMOUS,
     BearerCredential,
     Credential,
+    Grant,
     Identity,
+    LifecycleEvent,
     Publication,
     RemoteAddress,
+    SubscriptionClaims,
 )
 from realtime_svc.wire.plain import PlainDialect
 from realtime_svc.wire.raw import RawDialect
@@ -111,16 +116,60 @@ class FakeAuthenticator:
 
     def __init__(self, tokens: Mapping[str, Identity]) -> None:
         self.tokens = dict(tokens)
+        self.subscriptions: dict[str, SubscriptionClaims] = {}
 
     def prepare(self, credential: Credential) -> None:
         return None
 
     def authenticate(self, credential: Credential) -> Identity:
         assert isinstance(credential, BearerCredential)
+        if credential.token == "expired":
+            raise AuthenticationFailed("expired")
         try:
             return self.tokens[credential.token]
         except KeyError:
             raise AuthenticationFailed("unknown") from None
+
+    def authenticate_subscription(self, token: str) -> SubscriptionClaims:
+        if token == "expired":
+            raise AuthenticationFailed("expired")
+        try:
+            return self.subscriptions[token]
+        except KeyError:
+            raise AuthenticationFailed("unknown") from None
+
+
+class FakeRevocations:
+    """Remembers what was revoked."""
+
+    def __init__(self) -> None:
+        self.tokens: list[tuple[str, float | None]] = []
+        self.users: list[tuple[str, float, float | None]] = []
+
+    def revoke_token(self, token_id: str, expires_at: float | None) -> None:
+        self.tokens.append((token_id, expires_at))
+
+    def revoke_user(self, user: str, before: float, expires_at: float | None) -> None:
+        self.users.append((user, before, expires_at))
+
+    def check(self, identity: Identity | SubscriptionClaims) -> None:
+        return
+
+
+class FakeLifecycle:
+    """A backend that remembers what it was told."""
+
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = frozenset(kinds or ("connect", "disconnect", "subscribe", "unsubscribe", "occupied", "vacated"))
+        self.events: list[LifecycleEvent] = []
+
+    def emit(self, event: LifecycleEvent) -> None:
+        self.events.append(event)
+
+    def take(self) -> list[tuple[str, str, str]]:
+        """(kind, channel, user) of each since the last time."""
+        events, self.events = self.events, []
+        return [(event.kind, event.channel, event.client.user if event.client else "") for event in events]
 
 
 class FakeValidator:
@@ -138,20 +187,48 @@ class FakeValidator:
 class FakeHooks:
     """User code that remembers what it was called for.
 
-    What stands in `outcomes` under "connect", "message" or "close" is raised, or awaited and then returned.
+    What stands in `outcomes` under the name of an event is raised, or awaited and then returned.
     """
+
+    handles_calls = True
+    handles_messages = True
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.outcomes: dict[str, Any] = {}
+        self.connect_data: bytes | None = None
+        self.connect_subscriptions: dict[str, Grant] = {}
 
-    async def connect(self, session: Session) -> None:
+    async def connect(self, session: Session, connecting: Connecting) -> None:
         self.calls.append(("connect", session.info.user))
         await self._outcome("connect")
+        connecting.data = self.connect_data
+        connecting.subscriptions.update(self.connect_subscriptions)
 
-    async def message(self, session: Session | None, publication: Publication) -> bool:
-        self.calls.append(("message", publication.data))
-        return await self._outcome("message") is not False
+    async def subscribe(self, session: Session, command: Subscribe, grant: Grant) -> Grant:
+        self.calls.append(("subscribe", command.channel))
+        outcome = await self._outcome("subscribe")
+        return outcome if isinstance(outcome, Grant) else grant
+
+    async def publish(self, session: Session | None, publication: Publication) -> Publication | None:
+        self.calls.append(("publish", publication.data))
+        outcome = await self._outcome("publish")
+        if outcome is False:
+            return None
+        return outcome if isinstance(outcome, Publication) else publication
+
+    async def call(self, session: Session, method: str, data: bytes | None) -> bytes | None:
+        self.calls.append(("call", method, data))
+        outcome: bytes | None = await self._outcome("call")
+        return outcome
+
+    async def message(self, session: Session, data: bytes) -> None:
+        self.calls.append(("message", data))
+        await self._outcome("message")
+
+    async def unsubscribe(self, session: Session, channel: str, why: Unsubscription) -> None:
+        self.calls.append(("unsubscribe", channel, why.code))
+        await self._outcome("unsubscribe")
 
     async def close(self, session: Session, disconnect: Disconnect) -> None:
         self.calls.append(("close", disconnect.code))
@@ -164,30 +241,6 @@ class FakeHooks:
         return await outcome if isinstance(outcome, Deferred) else outcome
 
 
-class DelayingBroker:
-    """Another broker, each answer of which waits until the test calls `release` (or a clock does)."""
-
-    def __init__(self, broker: Broker, clock: Clock | None = None) -> None:
-        self._broker = broker
-        self._clock = clock
-        self.waiting: list[Deferred[None]] = []
-
-    def on_publication(self, receive: Callable[[Publication], None]) -> None:
-        self._broker.on_publication(receive)
-
-    async def publish(self, publication: Publication) -> None:
-        await self._broker.publish(publication)
-        answer: Deferred[None] = Deferred()
-        self.waiting.append(answer)
-        if self._clock is not None:
-            self._clock.callLater(1.0, self.release)
-        await answer
-
-    def release(self) -> None:
-        """Give the oldest answer that waits."""
-        self.waiting.pop(0).callback(None)
-
-
 def limits(**changes: Any) -> SessionLimits:
     """Roomy limits, but for `changes`."""
     values: dict[str, Any] = {
@@ -195,9 +248,14 @@ def limits(**changes: Any) -> SessionLimits:
         "queue_size": 10_000,
         "stall_timeout": 15.0,
         "auth_timeout": 10.0,
+        "refresh_grace": 25.0,
         "channels_per_client": 3,
         "connections_per_user": 0,
         "anonymous": False,
+        "personal_channel": False,
+        "ping": 25,
+        "page": 300,
+        "position_check": 0.0,
         "messages": RateLimit(0, 0, 0),
         "errors": RateLimit(0, 0, 0),
     }
@@ -213,11 +271,14 @@ class World:
         namespaces: Mapping[str, Namespace] | None = None,
         hooks: Hooks | None = None,
         broker: Broker | None = None,
+        presence: PresenceStore | None = None,
+        lifecycle: FakeLifecycle | None = None,
+        clock: Any = None,
         ping_interval: float = 0.0,
         ping_timeout: float = 1.0,
         **changes: Any,
     ) -> None:
-        self.clock: Any = Clock()
+        self.clock: Any = clock or Clock()
         self.wall = START
         self.reports: list[tuple[str, BaseException]] = []
         self.notes: list[tuple[str, str]] = []
@@ -226,13 +287,18 @@ class World:
         self.instruments = Instruments()
         self.heartbeat = Heartbeat(self.clock, ping_interval, ping_timeout)
         self.fake_hooks = FakeHooks()
+        self.revocations = FakeRevocations()
+        self.broker = broker or MemoryBroker(self.clock)
         ports = Ports(
             clock=self.clock,
             wall_clock=lambda: self.wall,
             run=run,
             authenticator=self.authenticator,
+            revocations=self.revocations,
             validator=self.validator,
-            broker=broker or MemoryBroker(),
+            broker=self.broker,
+            presence=presence or MemoryPresence(),
+            lifecycle=lifecycle,
             report=lambda what, error: self.reports.append((what, error)),
             note=lambda kind, text: self.notes.append((kind, text)),
         )

@@ -27,6 +27,7 @@ ADAPTERS = {
     "handlers",
     "client",
     "http",
+    "webhooks",
     "metrics",
     "log",
     "driver",
@@ -39,6 +40,7 @@ COMPOSITION = {
     "configfile",
     "configschema",
     "configrules",
+    "bounds",
     "devcert",
     "welcome",
     "__main__",
@@ -55,9 +57,11 @@ IMPURE = {
 FOREIGN: dict[int, set[str]] = {0: {"msgspec"}, 1: {"msgspec"}, 2: {"msgspec", "twisted", "zope"}}
 TLS = {"OpenSSL", "cryptography", "service_identity"}
 OWN_LIBRARY = {
+    "wire": {"google"},  # protobuf: as pure as msgspec
     "transports": {"autobahn", "txaio"} | TLS,
     "client": {"autobahn", "txaio"} | TLS,
     "auth": {"jwt"} | TLS,
+    "webhooks": TLS,
     "validation": {"jsonschema", "jsonschema_rs", "referencing"},
     "metrics": {"prometheus_client"},
 }
@@ -227,6 +231,7 @@ class CheckerTests(SynchronousTestCase):
         ("core.ports", "from realtime_svc.service import RealtimeService"),
         ("core.hub", "def late():\n    import realtime_svc.http.api"),
         ("core.hub", "import importlib\nimportlib.import_module('twisted.web')"),
+        ("core.hub", "from google.protobuf import message"),
         ("wire.raw", "from autobahn.websocket import types"),
         ("transports.websocket", "from realtime_svc.auth import tokens"),
         ("transports.websocket", "import realtime_svc.metrics"),
@@ -244,6 +249,7 @@ class CheckerTests(SynchronousTestCase):
         ("odds_and_ends", "import json"),
     )
     GOOD = (
+        ("wire.centrifuge_protobuf", "from google.protobuf.message import DecodeError"),
         ("errors", "import enum\nfrom collections.abc import Mapping"),
         ("config", "import msgspec"),
         ("core.hub", "from realtime_svc.model import Publication\nfrom realtime_svc.core.ports import Broker"),

@@ -305,5 +305,15 @@ class GoodTests(Case):
             "[auth.jwt]\nalgorithms = ['RS256']\njwks_url = 'http://127.0.0.1:8080/keys'",
             "[namespaces.chat]\nsubscribe = []\npublish = ['anonymous', 'user:42', 'user:a b']",
             "[handlers]\nobject = 'package.module:Name.attribute'",
+            "[auth]\ninsecure = true\n[auth.jwt]\nalgorithms = ['HS256']\nsecret = 'secret'",
+            "[namespaces.a]\npublish = ['subscriber']\nread_history = ['anonymous']\nread_presence = ['user:1']",
+            "[namespaces.a]\nrecovery = 'always'\npositioning = 'always'\nhistory_size = 1\nhistory_ttl = '1s'",
+            "[namespaces.a]\nrecovery_mode = 'cache'\nhistory_size = 1\nhistory_ttl = '1s'",
+            "[namespaces.a]\ndelta = true\npayload = 'bytes'\nrecovery = 'off'\nhistory_size = 1\nhistory_ttl = 1",
+            f"[api.keys.back-end_1]\nhash = '{bad_configs.HASH}'\nscopes = []",
+            f"[api.keys.a]\nhash = '{bad_configs.HASH}'\nscopes = ['batch', 'publish', 'history:chat:', 'subscribe:c']",
+            "[webhooks]\nurl = 'https://a.example:8443/hook?x=1'\nsecret = 'sixteen-bytes-00'",
+            "[webhooks]\nurl = 'http://127.0.0.1:8080/'\nsecret = 'sixteen-bytes-00'",
+            "[webhooks]\nsecret = 'short'",
         ):
             self.loaded(text)

@@ -26,7 +26,10 @@ class ReplyErrorTests(SynchronousTestCase):
             "LIMIT_EXCEEDED": 106,
             "BAD_REQUEST": 107,
             "NOT_AVAILABLE": 108,
+            "TOKEN_EXPIRED": 109,
+            "EXPIRED": 110,
             "TOO_MANY_REQUESTS": 111,
+            "UNRECOVERABLE_POSITION": 112,
         }
         self.assertEqual(expected, numbers)
 
@@ -59,6 +62,9 @@ class DisconnectTests(SynchronousTestCase):
         expected = {
             "POLICY",
             "INVALID_TOKEN",
+            "BAD_REQUEST",
+            "CHANNEL_LIMIT",
+            "NOT_AVAILABLE",
             "STALE",
             "FORCED",
             "CONNECTION_LIMIT",

@@ -33,6 +33,8 @@ class ExpositionTests(SynchronousTestCase):
         node.errors[107], node.closes[3008], node.authentication_failures["expired"] = 6, 7, 8
         node.bytes_in, node.bytes_out, node.publications = 9, 10, 11
         node.subscriptions, node.queued_bytes, node.log_lines_suppressed = 12, 13, 14
+        node.webhooks["retried"] = 15
+        node.positions_lost = 16
         expected: Samples = {
             ("connections", (("protocol", "raw"),)): 1,
             ("connections_opened_total", (("protocol", "raw"),)): 2,
@@ -48,6 +50,8 @@ class ExpositionTests(SynchronousTestCase):
             ("subscriptions", ()): 12,
             ("queue_bytes", ()): 13,
             ("log_lines_suppressed_total", ()): 14,
+            ("webhook_events_total", (("outcome", "retried"),)): 15,
+            ("positions_lost_total", ()): 16,
         }
         self.assertEqual(len(Instruments.__slots__), len(expected), "an instrument is not exposed, or not tested")
         found = read(node)

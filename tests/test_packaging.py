@@ -91,8 +91,10 @@ def make_environment(where: Path, wheel: Path) -> Path:
 
 
 def modules_of_the_checkout() -> set[str]:
-    """Every module that has to be in the wheel, as a path."""
-    paths = [*(ROOT / "realtime_svc").rglob("*.py"), *(ROOT / "twisted").rglob("*.py")]
+    """Every module that has to be in the wheel, as a path, with types and sources of what is generated."""
+    package = ROOT / "realtime_svc"
+    kinds = ("*.py", "*.pyi", "*.proto")
+    paths = [*(path for kind in kinds for path in package.rglob(kind)), *(ROOT / "twisted").rglob("*.py")]
     return {path.relative_to(ROOT).as_posix() for path in paths}
 
 

@@ -1,27 +1,27 @@
 """May this request come in? Host, origin, credentials and, where the address names a channel, permission.
 
-The order is that of the answers: 421, 403 (origin), 400 (where a credential may stand), 401, 404, 403.
+The order is that of the answers: 421, 403 (origin), 400 (where a credential may stand), 401, 404, 403, 400 (the rest of
+the query). Requests that prove themselves by a secret of another kind (`Endpoint.has_secret`) are asked for host and
+origin only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from realtime_svc import channel as channels
-from realtime_svc.auth import credentials
+from realtime_svc.auth import credentials, wishes
 from realtime_svc.config import Auth, Http, Namespace
 from realtime_svc.core.instruments import Instruments
 from realtime_svc.core.permissions import may
 from realtime_svc.core.ports import Admitted, Authenticator
 from realtime_svc.errors import AuthenticationFailed, Refusal, bad_head, unauthorized
 from realtime_svc.model import ANONYMOUS, Credential, CredentialSource, Identity
-from realtime_svc.wire import plain, raw
 from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.routes import Endpoint, Route
 from realtime_svc.wire.upgrade import parse_protocols
 
-_SUBPROTOCOLS = {Endpoint.PLAIN: plain.SUBPROTOCOL, Endpoint.RAW: raw.SUBPROTOCOL}
 _TOKEN_PARAMETERS = frozenset(("token", "access_token", "authorization", "auth"))
 
 
@@ -48,6 +48,7 @@ class Gatekeeper:
     ) -> None:
         self._http = http
         self._auth = auth
+        self._anonymous = auth.anonymous or auth.insecure
         self._authenticator = authenticator
         self._namespaces = namespaces
         self._instruments = instruments
@@ -83,17 +84,19 @@ class Gatekeeper:
     def admit(self, head: RequestHead, route: Route) -> Admitted:
         """Who is it, and may they? Raises `Refusal`. Never waits."""
         self.check(head)
+        if route.endpoint.has_secret:
+            return Admitted(None, None, (), False, None)
         try:
             offer = self._offer(head)
-            identity = self._identity(offer, head)
+            identity = self._identity(offer, head, route)
         except AuthenticationFailed as failure:
             self._instruments.authentication_failures[failure.cause] += 1
             raise self._challenge() from None
-        if route.endpoint is not Endpoint.PLAIN:
+        if route.endpoint.has_channel:
             if identity is None:
                 raise self._challenge()
             self._check_channel(identity, route)
-        return self._admitted(offer, identity, route)
+        return self._admitted(offer, identity, head, route)
 
     def _offer(self, head: RequestHead) -> _Offer:
         """The credential, from the first place that has one: header, sub-protocol, query, cookie."""
@@ -111,7 +114,7 @@ class Gatekeeper:
             value = credentials.cookie_value(cookie, self._auth.cookie)
             credential = credentials.bearer(value, CredentialSource.COOKIE) if value is not None else None
         if from_protocols is not None and not protocols:
-            raise bad_head("no_subprotocol", "offer raw.v1 or plain.v1 together with bearer.<token>: it is selected")
+            raise _no_subprotocol()
         return _Offer(credential, protocols, query)
 
     def _query_token(self, query: Sequence[tuple[str, str]]) -> str | None:
@@ -120,14 +123,14 @@ class Gatekeeper:
             raise bad_head("token_in_query", "a token in the address is not accepted: use a header or a sub-protocol")
         return tokens[0] if tokens else None
 
-    def _identity(self, offer: _Offer, head: RequestHead) -> Identity | None:
-        """None: no credential, and nobody may come in without one."""
+    def _identity(self, offer: _Offer, head: RequestHead, route: Route) -> Identity | None:
+        """None: no credential, and nobody may come in without one, or `Connect` is still to bring it."""
         if offer.credential is None:
-            return ANONYMOUS if self._auth.anonymous else None
-        if offer.credential.source is CredentialSource.COOKIE and head.get("origin") is None:
+            return ANONYMOUS if self._anonymous and not route.endpoint.connects else None
+        if offer.credential.source is CredentialSource.COOKIE and not _from_page(head, route):
             raise Refusal(403, "origin", "a cookie is accepted from pages only: the Origin header is missing")
         identity = self._authenticator.authenticate(offer.credential)
-        if not identity.user and not self._auth.anonymous:
+        if not identity.user and not self._anonymous:
             raise Refusal(403, "anonymous", "anonymous users may not connect")
         return identity
 
@@ -141,24 +144,52 @@ class Gatekeeper:
             Endpoint.SSE: (namespace.subscribe,),
             Endpoint.PUBLISH: (namespace.publish,),
         }[route.endpoint]
-        if any(may(identity, rule, route.channel) for rule in rules):
+        if _allows(namespace, identity, rules, route.channel):
             return
         raise Refusal(403, "permission", "permission denied") if identity.user else self._challenge()
 
-    def _admitted(self, offer: _Offer, identity: Identity | None, route: Route) -> Admitted:
-        wanted = _SUBPROTOCOLS.get(route.endpoint)
-        selected = wanted if wanted in offer.protocols else None
-        if selected is None and offer.credential and offer.credential.source is CredentialSource.SUBPROTOCOL:
-            raise bad_head("no_subprotocol", "offer the sub-protocol of this address together with bearer.<token>")
-        echo = route.endpoint is Endpoint.RAW and ("echo", "1") in offer.query
+    def _admitted(self, offer: _Offer, identity: Identity | None, head: RequestHead, route: Route) -> Admitted:
+        query = offer.query
+        speech = wishes.speech(route.endpoint, offer.protocols, query)
+        if speech.subprotocol is None and offer.credential and offer.credential.source is CredentialSource.SUBPROTOCOL:
+            raise _no_subprotocol()
+        echo = route.endpoint is Endpoint.RAW and ("echo", "1") in query
         if echo and not self._namespaces[channels.namespace_of(route.channel)].echo:
             raise Refusal(403, "echo", "this namespace does not allow echo")
-        first = tuple(value for name, value in offer.query if name == "channel")
-        event = next((value for name, value in offer.query if name == "event"), None)
-        return Admitted(identity, selected, first, echo, event)
+        first = tuple(value for name, value in query if name == "channel")
+        return Admitted(
+            identity,
+            speech.subprotocol,
+            () if route.endpoint.connects else first,
+            echo,
+            wishes.first(query, "event"),
+            wishes.since(route.endpoint, head, query),
+            wishes.last(route.endpoint, query),
+            speech.protobuf,
+            speech.frame_pings,
+        )
 
     def _challenge(self) -> Refusal:
         return unauthorized(basic=self._accepts_basic())
+
+
+def _allows(namespace: Namespace, identity: Identity, rules: Iterable[Sequence[str]], channel: str) -> bool:
+    """Does one of the rules let `identity` use the channel? A private one takes a token that no request can bring."""
+    if namespace.insecure:
+        return not channels.is_private(channel)
+    return any(may(identity, rule, channel) for rule in rules)
+
+
+def _from_page(head: RequestHead, route: Route) -> bool:
+    """Is it known which page sends the request? Browsers leave Origin out of a GET to the page's own origin (Fetch
+    3.1), and say so (Fetch Metadata 2.3); never of the opening of a WebSocket.
+    """
+    same = not route.endpoint.is_websocket and head.get("sec-fetch-site") == "same-origin"
+    return same or head.get("origin") is not None
+
+
+def _no_subprotocol() -> Refusal:
+    return bad_head("no_subprotocol", "offer the sub-protocol of this address together with bearer.<token>")
 
 
 def _without_port(host: str) -> str:

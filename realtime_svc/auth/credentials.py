@@ -35,6 +35,8 @@ Cause = Literal[
     "overloaded",
     "oversize",
     "password",
+    "purpose",
+    "revoked",
     "signature",
     "subject",
     "type",

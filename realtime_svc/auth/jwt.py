@@ -3,8 +3,7 @@
     token = base64url(header) "." base64url(claims) "." base64url(signature)      no padding, one spelling each
 
 The algorithm is fixed twice, by the configuration and by the kind of the key; a token can only name one of those that
-are left. PyJWT does the signatures; header and claims are read here, more strictly than it does. Claims are those of
-the Centrifugo client protocol as far as they are used: `sub`, `exp`, `nbf`, `iat`, `aud`, `iss`, `info`.
+are left. PyJWT does the signatures; the header is read here and the claims in `claims.py`, more strictly than it does.
 """
 
 from __future__ import annotations
@@ -12,23 +11,23 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from jwt.algorithms import get_default_algorithms
 
 from realtime_svc.auth import strict_json
-from realtime_svc.auth.credentials import MAX_CREDENTIAL, failed, is_user
+from realtime_svc.auth.claims import Claims, Life, check_addressee, identity_of, life_of, subscription_of
+from realtime_svc.auth.credentials import MAX_CREDENTIAL, failed
 from realtime_svc.auth.keys import Key, KeySet, parse_jwks
 from realtime_svc.config import Jwt
-from realtime_svc.model import Identity
-
-MAX_INFO = 4 * 1024
-LAST_DATE = 253402300799  # the end of the year 9999: what is above was given in milliseconds
+from realtime_svc.core.ports import Revocations
+from realtime_svc.model import Identity, SubscriptionClaims
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*", re.ASCII)
 _FOREIGN_KEYS = ("jwk", "jku", "x5u", "x5c")
 _TYPES = ("jwt", "at+jwt")
 _SIGNATURES = get_default_algorithms()
+_Subject = TypeVar("_Subject", Identity, SubscriptionClaims)
 
 
 class Parts(NamedTuple):
@@ -43,13 +42,16 @@ class Parts(NamedTuple):
 class JwtKeeper:
     """Verifies tokens with the keys it holds. Never waits."""
 
-    __slots__ = ("_algorithms", "_config", "_fetched", "_keys", "_local", "_unknown_key", "_wall_clock")
+    __slots__ = ("_algorithms", "_config", "_fetched", "_keys", "_local", "_revocations", "_unknown_key", "_wall_clock")
 
-    def __init__(self, config: Jwt, keys: KeySet, wall_clock: Callable[[], float]) -> None:
+    def __init__(
+        self, config: Jwt, keys: KeySet, wall_clock: Callable[[], float], revocations: Revocations | None = None
+    ) -> None:
         """`wall_clock`: seconds since the epoch, which is what the dates in tokens count."""
         self._config = config
         self._algorithms = frozenset(config.algorithms)
         self._wall_clock = wall_clock
+        self._revocations = revocations
         self._local = keys
         self._keys = keys
         self._fetched: list[Key] = []
@@ -71,7 +73,19 @@ class JwtKeeper:
         self._fetched = fetched
 
     def authenticate(self, token: str) -> Identity:
-        """Who the token speaks for. Raises `AuthenticationFailed` with a cause of `credentials.Cause`."""
+        """Who the token speaks for. Raises `AuthenticationFailed` with a cause of `credentials.Cause`.
+
+        The cause is "expired" only where that is all that is wrong with the token.
+        """
+        claims, life = self._verified(token)
+        return self._still_good(identity_of(claims, life), life)
+
+    def authenticate_subscription(self, token: str) -> SubscriptionClaims:
+        """What a subscription token says. Raises as `authenticate`."""
+        claims, life = self._verified(token)
+        return self._still_good(subscription_of(claims, life), life)
+
+    def _verified(self, token: str) -> tuple[Claims, Life]:
         parts = split(token)
         self._check_signature(parts)
         try:
@@ -80,9 +94,17 @@ class JwtKeeper:
             raise failed("malformed") from None
         if not isinstance(claims, dict):
             raise failed("malformed")
-        expires_at = self._check_dates(claims)
-        self._check_addressee(claims)
-        return Identity(_user(claims), _info(claims), expires_at)
+        life = life_of(claims, self._config, self._wall_clock())
+        check_addressee(claims, self._config)
+        return claims, life
+
+    def _still_good(self, subject: _Subject, life: Life) -> _Subject:
+        """The last questions, asked of what is good otherwise."""
+        if self._revocations is not None:
+            self._revocations.check(subject)
+        if life.over:
+            raise failed("expired")
+        return subject
 
     def _check_signature(self, parts: Parts) -> None:
         check_header(parts.header)
@@ -101,30 +123,6 @@ class JwtKeeper:
             good = False
         if not good:
             raise failed("signature")
-
-    def _check_dates(self, claims: dict[str, Any]) -> float | None:
-        now, leeway = self._wall_clock(), self._config.leeway
-        expires, not_before, issued = (_date(claims, name) for name in ("exp", "nbf", "iat"))
-        if expires is None and self._config.require_expiry:
-            raise failed("claims")
-        if expires is not None and now >= expires + leeway:
-            raise failed("expired")
-        if not_before is not None and now < not_before - leeway:
-            raise failed("not_yet_valid")
-        if issued is not None and now < issued - leeway:
-            raise failed("issued_in_future")
-        return expires + leeway if expires is not None else None
-
-    def _check_addressee(self, claims: dict[str, Any]) -> None:
-        if self._config.audience:
-            audience = claims.get("aud")
-            named = [audience] if isinstance(audience, str) else audience
-            if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-                raise failed("audience")
-            if not set(named) & set(self._config.audience):
-                raise failed("audience")
-        if self._config.issuer and claims.get("iss") != self._config.issuer:
-            raise failed("issuer")
 
 
 def looks_like_jwt(token: str) -> bool:
@@ -167,30 +165,3 @@ def _decode(part: str) -> bytes:
     if base64.urlsafe_b64encode(raw).rstrip(b"=") != part.encode("ascii"):
         raise ValueError("spare bits are not zero")
     return raw
-
-
-def _date(claims: dict[str, Any], name: str) -> float | None:
-    """A NumericDate (RFC 7519 2). None: the claim is not there."""
-    if name not in claims:
-        return None
-    value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LAST_DATE:
-        raise failed("claims")
-    return float(value)
-
-
-def _user(claims: dict[str, Any]) -> str:
-    """`sub`; "" is an anonymous client, which is also what a token without `sub` speaks for."""
-    user = claims.get("sub", "")
-    if not isinstance(user, str) or (user and not is_user(user)):
-        raise failed("subject")
-    return user
-
-
-def _info(claims: dict[str, Any]) -> bytes | None:
-    if claims.get("info") is None:
-        return None
-    info = strict_json.dumps(claims["info"])
-    if len(info) > MAX_INFO:
-        raise failed("claims")
-    return info

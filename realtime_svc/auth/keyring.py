@@ -12,10 +12,11 @@ from realtime_svc.auth.jwt import JwtKeeper, looks_like_jwt
 from realtime_svc.auth.keys import load_keys
 from realtime_svc.auth.password_keeper import Defer, PasswordKeeper
 from realtime_svc.auth.passwords import PasswordFile
+from realtime_svc.auth.revocations import RevocationList
 from realtime_svc.auth.tokens import StaticTokens
 from realtime_svc.config import Auth, Jwt
 from realtime_svc.errors import ConfigError
-from realtime_svc.model import BasicCredential, Credential, Identity
+from realtime_svc.model import BasicCredential, Credential, Identity, SubscriptionClaims
 
 WallClock = Callable[[], float]
 
@@ -32,13 +33,19 @@ class _Parts(NamedTuple):
 class Keyring:
     """An `Authenticator` made from section `auth`. A credential of a kind that is not configured is a wrong one."""
 
-    __slots__ = ("_jwks", "_keeper", "_parts", "_unknown_key", "_wall_clock", "_work")
+    __slots__ = ("_jwks", "_keeper", "_parts", "_revocations", "_unknown_key", "_wall_clock", "_work")
 
     def __init__(
-        self, config: Auth, defer: Defer, wall_clock: WallClock, monotonic: Callable[[], float] = time.monotonic
+        self,
+        config: Auth,
+        defer: Defer,
+        wall_clock: WallClock,
+        monotonic: Callable[[], float] = time.monotonic,
+        revocations: RevocationList | None = None,
     ) -> None:
         """Raises `ConfigError`. `defer` runs password hashes, `wall_clock` is seconds since the epoch."""
         self._wall_clock = wall_clock
+        self._revocations = RevocationList(config.revocations, wall_clock) if revocations is None else revocations
         self._work = (defer, monotonic)
         self._jwks: bytes | None = None
         self._unknown_key: Callable[[], None] = lambda: None
@@ -55,6 +62,11 @@ class Keyring:
         """The keeper of JSON Web Tokens; None when they are off. Another one after a reload."""
         return self._parts.jwt
 
+    @property
+    def revocations(self) -> RevocationList:
+        """What is refused from now on, whatever the credential. The same after a reload."""
+        return self._revocations
+
     def prepare(self, credential: Credential) -> Awaitable[None] | None:
         """As `Authenticator.prepare`: only a password has something to wait for."""
         if isinstance(credential, BasicCredential) and self._keeper is not None:
@@ -62,17 +74,29 @@ class Keyring:
         return None
 
     def authenticate(self, credential: Credential) -> Identity:
-        """As `Authenticator.authenticate`."""
+        """As `Authenticator.authenticate`. A subscription token is none to connect with."""
         if isinstance(credential, BasicCredential):
             if self._keeper is None:
                 raise failed("unsupported")
-            return self._keeper.authenticate(credential)
-        token, jwt = credential.token, self._parts.jwt
+            identity = self._keeper.authenticate(credential)
+        else:
+            identity = self._of_token(credential.token)
+        self._revocations.check(identity)
+        return identity
+
+    def _of_token(self, token: str) -> Identity:
+        tokens, jwt = self._parts.tokens, self._parts.jwt
         if len(token) > MAX_CREDENTIAL:
             raise failed("oversize")
         if jwt is None or not looks_like_jwt(token):
-            return self._parts.tokens.authenticate(token)
-        return self._parts.tokens.find(token) or jwt.authenticate(token)
+            return tokens.authenticate(token)
+        return tokens.find(token) or jwt.authenticate(token)
+
+    def authenticate_subscription(self, token: str) -> SubscriptionClaims:
+        """As `Authenticator.authenticate_subscription`. Only a JSON Web Token can be one."""
+        if self._parts.jwt is None:
+            raise failed("unsupported")
+        return self._parts.jwt.authenticate_subscription(token)
 
     def reload(self, config: Auth) -> None:
         """Read tokens, passwords and keys again. Raises `ConfigError`, and then everything stays as it was.
@@ -99,13 +123,13 @@ class Keyring:
     def _build(self, config: Auth) -> _Parts:
         tokens = StaticTokens(config.tokens)
         passwords = PasswordFile.load(config.passwords_file) if config.passwords_file else None
-        keys = load_keys(config.jwt)
+        keys = load_keys(config.jwt, insecure=config.insecure)
         if config.jwt.jwks_url:
             check_url(config.jwt.jwks_url)
             trust_root(config.jwt.jwks_ca)
         if not config.jwt.algorithms:
             return _Parts(config, tokens, passwords, None)
-        jwt = JwtKeeper(config.jwt, keys, self._wall_clock)
+        jwt = JwtKeeper(config.jwt, keys, self._wall_clock, self._revocations)
         jwt.on_unknown_key(lambda: self._unknown_key())
         if self._jwks is not None:
             try:
@@ -125,10 +149,17 @@ class Keyring:
 
 
 def build_keyring(
-    config: Auth, defer: Defer, wall_clock: WallClock, monotonic: Callable[[], float] = time.monotonic
+    config: Auth,
+    defer: Defer,
+    wall_clock: WallClock,
+    monotonic: Callable[[], float] = time.monotonic,
+    revocations: RevocationList | None = None,
 ) -> Keyring:
-    """The keyring of section `auth`. Reads the files it names; raises `ConfigError` with the dotted key."""
-    return Keyring(config, defer, wall_clock, monotonic)
+    """The keyring of section `auth`. Reads the files it names; raises `ConfigError` with the dotted key.
+
+    `revocations` is what it asks; None: a list of its own, see `Keyring.revocations`.
+    """
+    return Keyring(config, defer, wall_clock, monotonic, revocations)
 
 
 def build_refresher(reactor: Any, config: Jwt, keyring: Keyring) -> JwksRefresher | None:

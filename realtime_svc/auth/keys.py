@@ -92,11 +92,12 @@ def algorithms_of(material: object) -> frozenset[str]:
     return frozenset(("EdDSA",)) if isinstance(material, ed25519.Ed25519PublicKey) else frozenset()
 
 
-def load_keys(config: Jwt) -> KeySet:
+def load_keys(config: Jwt, *, insecure: bool = False) -> KeySet:
     """The keys of `secret`, `key_file`, `jwks_file`. Raises `ConfigError` naming file, key and reason, never content.
 
     Each configured algorithm must have a key, unless the keys come from `jwks_url` later. Of a file with a certificate
-    chain the first one counts; its dates are not looked at, since the file is trusted as it is.
+    chain the first one counts; its dates are not looked at, since the file is trusted as it is. `insecure`: a shared
+    secret may have any length (auth.insecure, for development only).
     """
     if not config.algorithms:
         if config.secret or config.key_file or config.jwks_file or config.jwks_url:
@@ -104,9 +105,9 @@ def load_keys(config: Jwt) -> KeySet:
         return KeySet(())
     keys: list[Key] = []
     if config.secret:
-        keys.append(_secret_key(config.secret.encode("utf-8"), "", "auth.jwt.secret"))
+        keys.append(_secret_key(config.secret.encode("utf-8"), "", "auth.jwt.secret", insecure=insecure))
     if config.key_file:
-        keys.append(_file_key(config.key_file))
+        keys.append(_file_key(config.key_file, insecure=insecure))
     if config.jwks_file:
         keys.extend(_jwks_file_keys(config))
     _check_coverage(config, keys)
@@ -134,21 +135,21 @@ def read_file(path: str, key: str) -> bytes:
         raise ConfigError(path, key, getattr(error, "strerror", None) or "not a file name") from None
 
 
-def _secret_key(secret: bytes, where: str, key: str) -> Key:
-    if len(secret) < LEAST_SECRET:
-        raise ConfigError(where, key, f"a shared secret has at least {LEAST_SECRET} bytes")
+def _secret_key(secret: bytes, where: str, key: str, *, insecure: bool) -> Key:
+    if len(secret) < (1 if insecure else LEAST_SECRET):
+        raise ConfigError(where, key, "is empty" if insecure else f"a shared secret has at least {LEAST_SECRET} bytes")
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except PyJWTError:
         raise ConfigError(where, key, "this is a key or certificate of another kind, not a shared secret") from None
-    return Key(None, algorithms_of(secret), secret)
+    return Key(None, frozenset(_HASH_BYTES) if insecure else algorithms_of(secret), secret)
 
 
-def _file_key(path: str) -> Key:
+def _file_key(path: str, *, insecure: bool) -> Key:
     """A PEM public key or certificate; anything else is a shared secret (without the newline at its end)."""
     raw = read_file(path, "auth.jwt.key_file")
     if b"-----BEGIN" not in raw:
-        return _secret_key(raw.rstrip(b"\r\n"), path, "auth.jwt.key_file")
+        return _secret_key(raw.rstrip(b"\r\n"), path, "auth.jwt.key_file", insecure=insecure)
     if raw.count(b"-----BEGIN PUBLIC KEY-----") > 1:
         raise ConfigError(path, "auth.jwt.key_file", "holds more than one key; use auth.jwt.jwks_file for several")
     if b"PRIVATE KEY-----" in raw:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,11 +12,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from jwt.api_jws import PyJWS
+from jwt.warnings import InsecureKeyLengthWarning
 
+from realtime_svc.auth import claims as claim_rules
 from realtime_svc.auth import strict_json
-from realtime_svc.auth.credentials import is_user
+from realtime_svc.auth.credentials import MAX_CREDENTIAL, is_user
 from realtime_svc.auth.jwt import JwtKeeper, split
 from realtime_svc.auth.keys import KeySet, algorithms_of, load_keys, read_file
+from realtime_svc.channel import is_channel
 from realtime_svc.config import Jwt
 from realtime_svc.errors import AuthenticationFailed, ConfigError
 
@@ -33,6 +37,7 @@ _VERDICTS = {
     "malformed": "it is not a JSON Web Token in compact form",
     "not_yet_valid": "nbf is in the future",
     "oversize": "it is larger than 8 KiB",
+    "purpose": "only a subscription token has a channel, and one has to have it",
     "signature": "the signature is not by the key at hand",
     "subject": "sub is no user id (text, up to 255 bytes, no control characters)",
     "type": "typ is neither JWT nor at+jwt",
@@ -46,12 +51,15 @@ def make_token(
     now: float,
     info: Any = None,
     *,
+    more: Mapping[str, Any] = {},
     private_key_file: str = "",
+    insecure: bool = False,
 ) -> str:
     """A token this server accepts: for `user` ("" is anonymous), from `now` on, for `ttl` seconds (None: no end).
 
-    Signed with the configured shared secret, or with the private key of a PEM file where algorithms are asymmetric.
-    `aud` and `iss` are what the configuration wants. Raises `ConfigError` when nothing at hand can sign.
+    `more` are further claims (see `claims.py`); with `channel` it is a subscription token. Signed with the configured
+    shared secret, or with the private key of a PEM file where algorithms are asymmetric. `aud` and `iss` are what the
+    configuration wants. Raises `ConfigError` when nothing at hand can sign, and for claims the server would refuse.
     """
     if user and not is_user(user):
         raise ConfigError("", "user", "a user id is at most 255 bytes, without control characters")
@@ -66,13 +74,34 @@ def make_token(
         claims["iss"] = config.issuer
     if info is not None:
         claims["info"] = info
-    algorithm, kid, material = _signer(config, private_key_file)
+    claims.update(more)
+    _check_claims(claims, config, now)
+    algorithm, kid, material = _signer(config, private_key_file, insecure=insecure)
     headers = {"kid": kid} if kid is not None else {}
-    return PyJWS().encode(strict_json.dumps(claims), material, algorithm, headers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # whoever set auth.insecure knows it
+        token = PyJWS().encode(strict_json.dumps(claims), material, algorithm, headers)
+    if len(token) > MAX_CREDENTIAL:
+        raise ConfigError("", "token", _VERDICTS["oversize"])
+    return token
 
 
-def _signer(config: Jwt, private_key_file: str) -> tuple[str, str | None, bytes | PrivateKey]:
-    keys = load_keys(config)
+def _check_claims(claims: Mapping[str, Any], config: Jwt, now: float) -> None:
+    """What is given by hand is named; for the rest there is what the server says."""
+    for name in (*claims.get("channels", ()), *([claims["channel"]] if "channel" in claims else [])):
+        if not is_channel(name):
+            raise ConfigError("", "channel", "is no channel name")
+    try:
+        life = claim_rules.life_of(claims, config, now)
+        (claim_rules.subscription_of if "channel" in claims else claim_rules.identity_of)(claims, life)
+    except AuthenticationFailed as failure:
+        raise ConfigError("", "token", _VERDICTS[failure.cause]) from None
+    if life.over:
+        raise ConfigError("", "token", _VERDICTS["expired"])
+
+
+def _signer(config: Jwt, private_key_file: str, *, insecure: bool) -> tuple[str, str | None, bytes | PrivateKey]:
+    keys = load_keys(config, insecure=insecure)
     if private_key_file:
         private = _private_key(private_key_file)
         public = private.public_key()
@@ -119,13 +148,18 @@ def explain_token(token: str, keeper: JwtKeeper | None, now: float) -> list[str]
     else:
         lines.append(f"claims:  {json.dumps(claims)}")
         lines.extend(_dates(claims, now) if isinstance(claims, dict) else [])
+        if keeper is not None and isinstance(claims, dict) and "channel" in claims:
+            return [*lines, f"verdict: {_subscription_verdict(token, keeper)}"]
     return [*lines, f"verdict: {_verdict(token, keeper)}"]
 
 
 def _dates(claims: Mapping[str, Any], now: float) -> list[str]:
     lines = []
-    for name in ("iat", "nbf", "exp"):
+    for name in ("iat", "nbf", "exp", "expire_at"):
         value = claims.get(name)
+        if (name, value) == ("expire_at", 0):
+            lines.append("expire_at: never")
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         try:
@@ -133,7 +167,8 @@ def _dates(claims: Mapping[str, Any], now: float) -> list[str]:
         except (ValueError, OverflowError, OSError):
             continue
         distance = round(value - now)
-        lines.append(f"{name}:     {date} ({f'in {distance} s' if distance >= 0 else f'{-distance} s ago'})")
+        label = f"{name}:".ljust(8)
+        lines.append(f"{label} {date} ({f'in {distance} s' if distance >= 0 else f'{-distance} s ago'})")
     return lines
 
 
@@ -145,3 +180,12 @@ def _verdict(token: str, keeper: JwtKeeper | None) -> str:
     except AuthenticationFailed as failure:
         return f"refused: {_VERDICTS[failure.cause]}"
     return f"accepted for user {json.dumps(identity.user)}" if identity.user else "accepted for an anonymous client"
+
+
+def _subscription_verdict(token: str, keeper: JwtKeeper) -> str:
+    try:
+        claims = keeper.authenticate_subscription(token)
+    except AuthenticationFailed as failure:
+        return f"refused: {_VERDICTS[failure.cause]}"
+    who = f"user {json.dumps(claims.user)}" if claims.user else "an anonymous client"
+    return f"accepted for a subscription of {who} to {json.dumps(claims.channel)}"

@@ -31,6 +31,7 @@ _HEAD = """\
 _EXAMPLES = {
     ("listeners",): "More listeners: further tables, such as [listeners.wss].",
     ("namespaces",): "More namespaces: further tables, such as [namespaces.chat] for `chat:lobby`.",
+    ("api", "keys"): 'Such as: [api.keys.backend] with hash = "sha256:..." and scopes = ["publish", "history:chat:"]',
     ("auth", "tokens"): 'Such as: alice = "a-token-of-at-least-16-characters"',
 }
 

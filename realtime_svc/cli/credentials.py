@@ -11,6 +11,7 @@ import msgspec
 
 from realtime_svc import configfile, configschema
 from realtime_svc.auth import passwords, tools
+from realtime_svc.auth.claims import LAST_DATE
 from realtime_svc.auth.jwt import JwtKeeper
 from realtime_svc.auth.keys import load_keys
 from realtime_svc.auth.tokens import StaticTokens
@@ -38,6 +39,16 @@ def _add_make(command: argparse.ArgumentParser) -> None:
     command.add_argument("user", metavar="USER", help='the user id (`sub`); "" makes a token for an anonymous client')
     command.add_argument("--expires", metavar="DURATION", default="1h", help="30s, 10m, 24h or never; default: 1h")
     command.add_argument("--info", metavar="JSON", help="what other clients see of the user")
+    command.add_argument("--meta", metavar="JSON", help="an object that only code in the server sees")
+    command.add_argument("--jti", metavar="ID", help="the token's own id, by which it can be revoked")
+    command.add_argument("--channels", metavar="A,B", help="channels the user is subscribed to when it connects")
+    command.add_argument("--channel", metavar="NAME", help="make a subscription token, for this channel")
+    command.add_argument(
+        "--expire-at",
+        metavar="TIME",
+        help="when the connection or subscription ends, if not at --expires: a duration from now, seconds since 1970, "
+        "or never",
+    )
     command.add_argument("--private-key", metavar="FILE", default="", help="PEM file to sign with (RS, ES, EdDSA)")
     _add_config(command)
     command.set_defaults(run=make)
@@ -48,27 +59,67 @@ def _add_config(command: argparse.ArgumentParser) -> None:
 
 
 def make(arguments: argparse.Namespace, console: Console) -> int:
-    jwt = _auth(arguments, console).jwt
-    info = _json(arguments.info) if arguments.info is not None else None
-    ttl = _seconds(arguments.expires)
-    console.say(tools.make_token(jwt, arguments.user, ttl, time.time(), info, private_key_file=arguments.private_key))
+    auth, now = _auth(arguments, console), time.time()
+    info = _json("--info", arguments.info) if arguments.info is not None else None
+    ttl = _seconds("--expires", arguments.expires)
+    token = tools.make_token(
+        auth.jwt,
+        arguments.user,
+        ttl,
+        now,
+        info,
+        more=_more_claims(arguments, now),
+        private_key_file=arguments.private_key,
+        insecure=auth.insecure,
+    )
+    console.say(token)
     return OK
 
 
-def _seconds(text: str) -> float | None:
+def _more_claims(arguments: argparse.Namespace, now: float) -> dict[str, Any]:
+    claims: dict[str, Any] = {}
+    if arguments.channel is not None:
+        if arguments.meta is not None or arguments.channels is not None:
+            raise CommandFailed("--channel: a subscription token has neither --meta nor --channels")
+        claims["channel"] = arguments.channel
+    if arguments.meta is not None:
+        claims["meta"] = _json("--meta", arguments.meta)
+        if not isinstance(claims["meta"], dict):
+            raise CommandFailed("--meta: must be a JSON object")
+    if arguments.jti is not None:
+        claims["jti"] = arguments.jti
+    if arguments.channels is not None:
+        claims["channels"] = arguments.channels.split(",")
+    if arguments.expire_at is not None:
+        claims["expire_at"] = _moment(arguments.expire_at, now)
+    return claims
+
+
+def _moment(text: str, now: float) -> int:
+    """Seconds since 1970; 0: never."""
+    if text.isdecimal() and text.isascii() and len(text) < 20:
+        return int(text)
+    ttl = _seconds("--expire-at", text)
+    return 0 if ttl is None else int(now + ttl)
+
+
+def _seconds(option: str, text: str) -> float | None:
     if text == "never":
         return None
     try:
-        return configschema.seconds(text)
+        seconds = configschema.seconds(text)
+        if seconds > LAST_DATE:
+            raise ValueError(text)
+        return seconds
     except ValueError:
-        raise CommandFailed('--expires: must be a duration such as "30s", "10m", "24h", or "never"') from None
+        raise CommandFailed(f'{option}: must be a duration such as "30s", "10m", "24h", or "never"') from None
 
 
-def _json(text: str) -> Any:
+def _json(option: str, text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        raise CommandFailed("--info: is not valid JSON") from None
+        raise CommandFailed(f"{option}: is not valid JSON") from None
 
 
 def explain(arguments: argparse.Namespace, console: Console) -> int:
@@ -78,7 +129,9 @@ def explain(arguments: argparse.Namespace, console: Console) -> int:
     if owner is not None:
         console.say(f"verdict: accepted, the static token of user {msgspec.json.encode(owner.user).decode()}")
         return OK
-    keeper = JwtKeeper(auth.jwt, load_keys(auth.jwt), time.time) if auth.jwt.algorithms else None
+    keeper = (
+        JwtKeeper(auth.jwt, load_keys(auth.jwt, insecure=auth.insecure), time.time) if auth.jwt.algorithms else None
+    )
     lines = tools.explain_token(token, keeper, time.time())
     for line in lines:
         console.say(line)

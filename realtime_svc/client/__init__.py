@@ -2,7 +2,7 @@
 
 client = Client(reactor, "wss://example.org/ws", token=token)
 client.start()
-client.subscribe("chat", lambda message: print(message.data))
+client.subscribe("chat", lambda message: print(message.data), on_recovered=lambda whole: print("back", whole))
 client.publish("chat", "hello")
 """
 
@@ -20,8 +20,9 @@ from realtime_svc.client.errors import (
     SubscriptionLost,
     TooManyCommands,
 )
-from realtime_svc.client.plain import Message
+from realtime_svc.client.plain import History, Message
 from realtime_svc.client.tls import ClientTls, client_tls
+from realtime_svc.model import PresenceCounts, StreamPosition
 
 __all__ = [
     "Client",
@@ -33,9 +34,12 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionFailed",
     "HandshakeRefused",
+    "History",
     "Message",
+    "PresenceCounts",
     "ProtocolViolation",
     "SendBufferFull",
+    "StreamPosition",
     "SubscriptionLost",
     "TooManyCommands",
     "client_tls",

@@ -13,7 +13,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from realtime_svc.client import backoff, plain
-from realtime_svc.client.commands import Commands, timed_out
+from realtime_svc.client.asking import Asking
+from realtime_svc.client.commands import Commands, Reply, timed_out
 from realtime_svc.client.connection import Connection, connect
 from realtime_svc.client.errors import (
     ClientStopped,
@@ -25,8 +26,9 @@ from realtime_svc.client.errors import (
 )
 from realtime_svc.client.plain import Message
 from realtime_svc.client.request import make_request
-from realtime_svc.client.subscriptions import Subscriptions
+from realtime_svc.client.subscriptions import Subscriptions, Wanted
 from realtime_svc.client.tls import ClientTls
+from realtime_svc.model import StreamPosition
 
 _log = Logger(namespace="realtime_svc.client")
 
@@ -34,7 +36,7 @@ Dial = Callable[..., Deferred[Connection]]  # `connect`, or what stands in for i
 _RANDOM = random.SystemRandom()
 
 
-class Client:
+class Client(Asking):
     """Speaks protocol `plain.v1` with `url` (`ws://host:8000/ws`).
 
     The token is `token`, or what `get_token` returns (text, a Deferred or a coroutine), which is called before each
@@ -86,7 +88,7 @@ class Client:
         self._uniform = uniform
         self._commands = Commands(reactor, command_timeout)
         self._subscriptions = Subscriptions(
-            reactor, self._commands, command_timeout, uniform, self._report, self._hang_up
+            reactor, self._commands, command_timeout, uniform, self._report, self._hang_up, self._event
         )
         self._connection: Connection | None = None
         self._bye: ConnectionClosed | None = None
@@ -124,12 +126,32 @@ class Client:
             self._wait.cancel()
         return done
 
-    def subscribe(self, channel: str, on_message: Callable[[Message], object]) -> Deferred[None]:
+    def subscribe(
+        self,
+        channel: str,
+        on_message: Callable[[Message], object],
+        *,
+        on_recovered: Callable[[bool], object] | None = None,
+        on_join: Callable[[dict[str, Any]], object] | None = None,
+        on_leave: Callable[[dict[str, Any]], object] | None = None,
+        since: StreamPosition | None = None,
+        history: int = 0,
+        token: str | None = None,
+    ) -> Deferred[None]:
         """Fires when the server has confirmed; from then on the subscription is renewed after each reconnect.
+
+        Where the channel keeps history, a renewal goes on after the last message that was handed out, and the first
+        time after `since`. `on_recovered(True)`: nothing is missing, what was missed follows; `on_recovered(False)`:
+        something may be missing. `history` messages of the past come first. `on_join` and `on_leave` get who comes and
+        goes (`client`, `user`, `info`), where the channel tells. `token` is a subscription token.
 
         Fails with `CommandError`, `CommandTimeout`, or what made the client give up: then there is no subscription.
         """
-        return fail(self._over) if self._over is not None else self._subscriptions.add(channel, on_message)
+        if self._over is not None:
+            return fail(self._over)
+        return self._subscriptions.add(
+            Wanted(channel, on_message, on_recovered, on_join, on_leave, since, history, token)
+        )
 
     def unsubscribe(self, channel: str) -> Deferred[None]:
         """No message of this channel is handed out from now on. Fires when the server has confirmed."""
@@ -139,18 +161,8 @@ class Client:
         done = self._commands.issue({"unsubscribe": channel}).addCallback(lambda _: None)
         return done.addErrback(_over_with_connection)
 
-    def publish(self, channel: str, data: Any, tags: dict[str, str] | None = None) -> Deferred[None]:
-        """`data` is any JSON value, or `bytes` in a channel of bytes. Fires when the server has accepted it."""
-        return self._command(plain.publish_command(channel, data, tags))
-
-    def sync(self) -> Deferred[None]:
-        """Fires when everything that was issued before has been answered: the server keeps the order of commands."""
-        return self._command({"ping": 1})
-
-    def _command(self, command: dict[str, Any]) -> Deferred[None]:
-        if self._over is not None:
-            return fail(self._over)
-        return self._commands.issue(command).addCallback(lambda _: None)
+    def _ask(self, command: dict[str, Any]) -> Deferred[Reply]:
+        return fail(self._over) if self._over is not None else self._commands.issue(command)
 
     async def _run(self) -> None:
         attempt, again = 0, True
@@ -219,11 +231,14 @@ class Client:
     def _read(self, frame: str | bytes, connection: Connection) -> None:
         for fields in plain.decode_frame(frame):
             if "message" in fields:
-                message = plain.read_message(fields)
-                self._event(self._subscriptions.receiver(message.channel), message)
+                self._subscriptions.received(plain.read_message(fields))
             elif "ok" in fields or "error" in fields:
                 if not self._commands.answered(fields) and "error" in fields:
                     self._report(plain.read_error(fields))
+            elif "join" in fields:
+                self._subscriptions.joined(*plain.read_member(fields, "join"))
+            elif "leave" in fields:
+                self._subscriptions.left(*plain.read_member(fields, "leave"))
             elif "hello" in fields:
                 self._greeted(fields["hello"], connection)
             elif "unsubscribed" in fields:

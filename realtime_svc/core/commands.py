@@ -6,50 +6,70 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from realtime_svc import errors
-from realtime_svc.core import messages
-from realtime_svc.errors import AuthenticationFailed, ConnectionClosing, ErrorCode, ReplyError
-from realtime_svc.model import BearerCredential, CredentialSource
+from realtime_svc.core import login, messages
+from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
 
 if TYPE_CHECKING:
     from realtime_svc.core.session import Session
 
 
-async def authenticate(session: Session, command: messages.Authenticate) -> None:
-    """Log in, or refresh: the same user with a newer token. A bad one ends the connection (3500)."""
-    node = session.node
-    try:
-        identity = node.authenticator.authenticate(BearerCredential(command.token, CredentialSource.MESSAGE))
-    except AuthenticationFailed as failure:
-        node.count_authentication_failure(failure)
-        session.say(messages.Failed(ReplyError(ErrorCode.UNAUTHORIZED), "auth", None, command.id))
-        raise ConnectionClosing(errors.INVALID_TOKEN) from None
-    if not identity.user and not node.limits.anonymous:
-        raise ConnectionClosing(errors.PERMISSION_DENIED)
-    if session.identity is not None and session.identity.user:
-        if identity.user != session.identity.user:
-            raise ConnectionClosing(errors.INVALID_TOKEN)
-    elif not node.claim_user(identity.user):
-        raise ConnectionClosing(errors.CONNECTION_LIMIT)
-    await session.authenticated(identity, messages.Done("auth", None, command.id, identity.user))
-
-
 async def subscribe(session: Session, command: messages.Subscribe) -> None:
-    await session.node.subscribe(session, command.channel)
-    session.say(messages.Done("subscribe", command.channel, command.id))
+    await session.node.subscriptions.subscribe(session, command)
 
 
 async def unsubscribe(session: Session, command: messages.Unsubscribe) -> None:
-    session.node.unsubscribe(session, command.channel)
+    await session.node.subscriptions.unsubscribe(session, command.channel, errors.UNSUBSCRIBED_BY_CLIENT)
     session.say(messages.Done("unsubscribe", command.channel, command.id))
 
 
 async def publish(session: Session, command: messages.Publish) -> None:
-    await session.node.publish_from(session, command)
-    session.say(messages.Done("publish", command.channel, command.id))
+    result = await session.node.publishing.publish_from(session, command)
+    session.say(messages.Published(command.channel, result.position, command.id))
+
+
+async def history(session: Session, command: messages.History) -> None:
+    page = await session.node.publishing.history_for(session, command)
+    session.say(messages.HistoryResult(command.channel, page.publications, page.position, command.id))
+
+
+async def presence(session: Session, command: messages.Presence) -> None:
+    session.node.publishing.check_presence(session, command.channel)
+    members = await session.node.publishing.presence(command.channel)
+    session.say(messages.PresenceResult(command.channel, members, command.id))
+
+
+async def presence_stats(session: Session, command: messages.PresenceStats) -> None:
+    session.node.publishing.check_presence(session, command.channel)
+    clients, users = await session.node.publishing.presence_counts(command.channel)
+    session.say(messages.PresenceStatsResult(command.channel, clients, users, command.id))
+
+
+async def call(session: Session, command: messages.Call) -> None:
+    hooks = session.node.hooks
+    if not hooks.handles_calls:
+        raise ReplyError(ErrorCode.NOT_AVAILABLE)
+    data = await hooks.call(session, command.method, command.data)
+    session.say(messages.CallResult(command.method, data, command.id))
+
+
+async def send(session: Session, command: messages.Send) -> None:
+    hooks = session.node.hooks
+    if not hooks.handles_messages:
+        raise ConnectionClosing(errors.NOT_AVAILABLE)
+    await hooks.message(session, command.data)
+
+
+async def refresh_subscription(session: Session, command: messages.SubscriptionRefresh) -> None:
+    expires_in = session.node.subscriptions.refresh(session, command.channel, command.token)
+    session.say(messages.Refreshed(expires_in, command.channel, command.id))
 
 
 async def ping(session: Session, command: messages.Ping) -> None:
     session.say(messages.Done("ping", None, command.id))
+
+
+async def pong(session: Session, command: messages.Pong) -> None:
+    session.answer_ping()
 
 
 async def show_help(session: Session, command: messages.Help) -> None:
@@ -57,11 +77,20 @@ async def show_help(session: Session, command: messages.Help) -> None:
 
 
 COMMANDS: dict[type, tuple[str, Callable[[Session, Any], Awaitable[None]]]] = {
-    messages.Authenticate: ("auth", authenticate),
+    messages.Authenticate: ("auth", login.authenticate),
+    messages.Connect: ("connect", login.connect),
     messages.Subscribe: ("subscribe", subscribe),
     messages.Unsubscribe: ("unsubscribe", unsubscribe),
     messages.Publish: ("publish", publish),
+    messages.History: ("history", history),
+    messages.Presence: ("presence", presence),
+    messages.PresenceStats: ("presence", presence_stats),
+    messages.Call: ("call", call),
+    messages.Send: ("send", send),
+    messages.Refresh: ("refresh", login.refresh),
+    messages.SubscriptionRefresh: ("sub_refresh", refresh_subscription),
     messages.Ping: ("ping", ping),
+    messages.Pong: ("pong", pong),
     messages.Help: ("help", show_help),
 }
 """Command type -> (its verb in answers, what it does)."""

@@ -22,10 +22,12 @@ class Instruments:
         "log_lines_suppressed",
         "messages_in",
         "messages_out",
+        "positions_lost",
         "publications",
         "queued_bytes",
         "refusals",
         "subscriptions",
+        "webhooks",
     )
 
     def __init__(self) -> None:
@@ -37,9 +39,11 @@ class Instruments:
         self.errors: Counter[int] = Counter()  # error replies by number
         self.closes: Counter[int] = Counter()  # connections closed by us, by close code
         self.authentication_failures: Counter[str] = Counter()  # by cause
+        self.webhooks: Counter[str] = Counter()  # lifecycle events by outcome: sent, failed, dropped, retried
         self.bytes_in = 0  # payload bytes of client messages
         self.bytes_out = 0  # framed bytes handed to sockets
         self.publications = 0  # accepted by this node
+        self.positions_lost = 0  # subscriptions that were told of a loss
         self.subscriptions = 0  # now
         self.queued_bytes = 0  # waiting in client queues now
         self.log_lines_suppressed = 0

@@ -1,21 +1,39 @@
-"""The use cases: subscribe, publish, broadcast, disconnect. For clients, for HTTP and for user code in the process."""
+"""One process of the service: its sessions; the use cases are in `subscriptions`, `publishing` and `control`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from realtime_svc import channel as channels
 from realtime_svc.config import Namespace
+from realtime_svc.core.control import Control
 from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.hub import Hub
 from realtime_svc.core.instruments import Instruments
-from realtime_svc.core.messages import Failed, Publish
-from realtime_svc.core.payload import parse_json
-from realtime_svc.core.permissions import may
-from realtime_svc.core.ports import Authenticator, Broker, Clock, Dialect, Frame, Hooks, Run, Validator
+from realtime_svc.core.messages import Failed
+from realtime_svc.core.ports import (
+    Authenticator,
+    Broker,
+    Clock,
+    Connecting,
+    Dialect,
+    Frame,
+    Hooks,
+    LifecycleSink,
+    PresenceStore,
+    Revocations,
+    Run,
+    Validator,
+)
+from realtime_svc.core.positions import PositionCheck
+from realtime_svc.core.publishing import Publishing
 from realtime_svc.core.ratelimit import RateLimit
-from realtime_svc.core.session import Session, State
+from realtime_svc.core.session import Session
+from realtime_svc.core.subscription import Subscription
+from realtime_svc.core.subscriptions import Subscriptions
 from realtime_svc.errors import (
     EXPIRED,
     FORCED,
@@ -28,25 +46,32 @@ from realtime_svc.errors import (
     ErrorCode,
     Refusal,
     ReplyError,
+    Unsubscription,
 )
-from realtime_svc.model import ClientInfo, Identity, Publication, RemoteAddress
+from realtime_svc.model import Identity, LifecycleEvent, RemoteAddress
 
-EVENT_TAG = "event"
 _EXPECTED = frozenset((SHUTDOWN, EXPIRED, NO_PONG, FORCED))
-DEFAULT_EVENT = "message"
 
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What every session keeps to. Sizes in bytes, times in seconds."""
+    """What every session keeps to. Sizes in bytes, times in seconds.
+
+    `ping`: seconds between two pings that are messages of the protocol (0: none). `page`: publications in one answer.
+    """
 
     message_size: int
     queue_size: int
     stall_timeout: float
     auth_timeout: float
+    refresh_grace: float
     channels_per_client: int
     connections_per_user: int
     anonymous: bool
+    personal_channel: bool
+    ping: int
+    page: int
+    position_check: float
     messages: RateLimit
     errors: RateLimit
 
@@ -62,8 +87,11 @@ class Ports:
     wall_clock: Callable[[], float]
     run: Run
     authenticator: Authenticator
+    revocations: Revocations
     validator: Validator
     broker: Broker
+    presence: PresenceStore
+    lifecycle: LifecycleSink | None
     report: Callable[[str, BaseException], None]
     note: Callable[[str, str], None]
 
@@ -79,28 +107,45 @@ class Node:
         heartbeat: Heartbeat,
         instruments: Instruments,
         hooks: Hooks,
+        *,
+        name: str = "",
+        version: str = "",
     ) -> None:
+        self.uid = secrets.token_hex(8)
+        self.name = name
+        self.version = version
         self.clock = ports.clock
         self.wall_clock = ports.wall_clock
         self.run = ports.run
         self.authenticator = ports.authenticator
+        self.revocations = ports.revocations
+        self.validator = ports.validator
+        self.broker = ports.broker
+        self.presence_store = ports.presence
+        self.lifecycle = ports.lifecycle
         self.report = ports.report
-        self._note = ports.note
+        self.note = ports.note
         self.limits = limits
         self.hooks = hooks
-        self.hub = Hub()
+        self.namespaces = namespaces
         self.draining = False
         self.instruments = instruments
-        self._validator = ports.validator
-        self._broker = ports.broker
-        self._namespaces = namespaces
+        self.started = ports.clock.seconds()
         self._heartbeat = heartbeat
-        self._broker.on_publication(self.hub.deliver)
+        self._emulated: dict[str, Session] = {}
+        self.subscriptions = Subscriptions(self)
+        self.publishing = Publishing(self)
+        self.control = Control(self)
+        self.hub = Hub(self.subscriptions.lost)
+        self.positions = PositionCheck(self, limits.position_check)
+        self.broker.on_event(self.hub.deliver)
 
     # ---- sessions
 
     def opened(self, session: Session) -> None:
         self.hub.add(session)
+        if session.key:
+            self._emulated[session.key] = session
         self._heartbeat.add(session)
         self.instruments.connections[session.dialect.name] += 1
         self.instruments.connections_total[session.dialect.name] += 1
@@ -109,47 +154,107 @@ class Node:
         """We close a session: it gets nothing any more."""
         self.instruments.closes[disconnect.code] += 1
         if disconnect not in _EXPECTED:
-            self._note(f"close {disconnect.code}", f"closed {session.remote}: {disconnect.code} {disconnect.reason}")
-        self.left(session)
+            self.note(f"close {disconnect.code}", f"closed {session.remote}: {disconnect.code} {disconnect.reason}")
+        self.left(session, disconnect)
 
-    def ended(self, session: Session) -> None:
-        """The connection is gone."""
-        if session.identity is not None:
-            self.hub.release_user(session.identity.user)
-        if self.hub.sessions.pop(session.id, None) is None:
-            return
-        self.left(session)
-        self.instruments.connections[session.dialect.name] -= 1
-
-    def left(self, session: Session) -> None:
+    def left(self, session: Session, disconnect: Disconnect) -> None:
         """A session gets nothing any more. May be called again."""
-        self.instruments.subscriptions -= len(session.channels)
-        self.hub.unsubscribe_all(session)
+        self.subscriptions.end_all(session, disconnect)
         self._heartbeat.remove(session)
 
-    async def connect_hook(self, session: Session) -> None:
+    def ended(self, session: Session, disconnect: Disconnect) -> None:
+        """The connection is gone."""
+        self._emulated.pop(session.key, None)
+        if not self.hub.remove(session):
+            return
+        self.left(session, disconnect)
+        self.instruments.connections[session.dialect.name] -= 1
+        if session.let_in and self._wants("disconnect"):
+            info, (code, reason) = session.info, disconnect
+            self._emit(LifecycleEvent("disconnect", self.wall_clock(), "", info, code, reason))
+
+    def sessions_of(self, user: str) -> list[Session]:
+        """The connections of a user."""
+        return self.hub.sessions_of(user)
+
+    def emulated(self, key: str) -> Session | None:
+        """The connection whose commands come by other requests, which know its key."""
+        return self._emulated.get(key)
+
+    def grace(self, session: Session) -> float:
+        """Seconds a client gets to renew a token that has run out: those that are told to."""
+        return self.limits.refresh_grace if session.dialect.traits.handshake else 0.0
+
+    def seconds_left(self, expires_at: float | None) -> int | None:
+        """Until a token runs out, in whole seconds, as clients are told it: 1 at least."""
+        return None if expires_at is None else max(1, int(expires_at) - int(self.wall_clock()))
+
+    def claim_user(self, user: str) -> bool:
+        """Count one more connection of a user, if the limit lets it."""
+        return self.hub.claim_user(user, self.limits.connections_per_user)
+
+    # ---- user code
+
+    async def connect_hook(self, session: Session, connecting: Connecting) -> None:
         """Ask user code whether a client may come in. Raises `ConnectionClosing` where it says no, or fails."""
         try:
-            await self.hooks.connect(session)
+            await self.hooks.connect(session, connecting)
         except ConnectionClosing:
             raise
         except Exception as error:
             self.report("a connect handler failed", error)
             self.count_error(failure := ReplyError(ErrorCode.INTERNAL))
-            session.say(Failed(failure))
+            if not session.dialect.traits.handshake:
+                session.say(Failed(failure))
             raise ConnectionClosing(INTERNAL) from None
 
     def close_hook(self, session: Session, disconnect: Disconnect) -> None:
         """Tell user code that a connection it let in has ended."""
-        self.run(self.hooks.close(session, disconnect), self._close_done)
+        self.background(self.hooks.close(session, disconnect), "a close handler failed")
 
-    def _close_done(self, result: object, error: BaseException | None) -> None:
-        if error is not None:
-            self.report("a close handler failed", error)
+    async def unsubscribe_hook(self, session: Session, channel: str, why: Unsubscription) -> None:
+        """Tell user code that a subscription ended; what goes wrong there is nobody else's business."""
+        try:
+            await self.hooks.unsubscribe(session, channel, why)
+        except Exception as error:
+            self.report("an unsubscribe handler failed", error)
 
-    def claim_user(self, user: str) -> bool:
-        """Count one more connection of a user, if the limit lets it."""
-        return self.hub.claim_user(user, self.limits.connections_per_user)
+    def background(self, work: Coroutine[Any, Any, Any], what: str) -> None:
+        """Run what nobody waits for; a failure is reported as `what`."""
+
+        def done(result: object, error: BaseException | None) -> None:
+            if error is not None:
+                self.report(what, error)
+
+        self.run(work, done)
+
+    # ---- backends
+
+    def _wants(self, kind: str) -> bool:
+        return self.lifecycle is not None and kind in self.lifecycle.kinds
+
+    def _emit(self, event: LifecycleEvent) -> None:
+        if self.lifecycle is not None:
+            self.lifecycle.emit(event)
+
+    def emit_connect(self, session: Session) -> None:
+        """A client is in."""
+        session.let_in = True
+        if self._wants("connect"):
+            self._emit(LifecycleEvent("connect", self.wall_clock(), "", session.info))
+
+    def emit(
+        self,
+        kind: str,
+        channel: str,
+        subscription: Subscription | None = None,
+        why: Unsubscription | Disconnect | None = None,
+    ) -> None:
+        """Something happened in a channel."""
+        if self._wants(kind):
+            client = subscription.client_info if subscription is not None else None
+            code, reason = (why.code, why.reason) if why is not None else (0, "")
+            self._emit(LifecycleEvent(kind, self.wall_clock(), channel, client, code, reason))
 
     # ---- channels
 
@@ -158,97 +263,13 @@ class Node:
         if not channels.is_channel(channel):
             raise ReplyError(ErrorCode.BAD_REQUEST, "not a channel name")
         try:
-            return self._namespaces[channels.namespace_of(channel)]
+            return self.namespaces[channels.namespace_of(channel)]
         except KeyError:
             raise ReplyError(ErrorCode.UNKNOWN_CHANNEL) from None
 
-    async def subscribe(self, session: Session, channel: str) -> None:
-        """A client subscribes. Raises `ReplyError`: 107, 105, 106, 102, 103, in this order."""
-        namespace = self._subscribable(session, channel)
-        if session.identity is None or not may(session.identity, namespace.subscribe, channel):
-            raise ReplyError(ErrorCode.PERMISSION_DENIED)
-        self._subscribe(session, channel)
-
     def may_subscribe(self, identity: Identity, channel: str) -> bool:
-        """Does the channel's namespace let `identity` in? False also where there is no such namespace."""
-        namespace = self._namespaces.get(channels.namespace_of(channel))
-        return namespace is not None and may(identity, namespace.subscribe, channel)
-
-    def force_subscribe(self, session: Session, channel: str) -> None:
-        """Subscribe without asking whether the client may: for user code. Raises `ReplyError`."""
-        self._subscribable(session, channel)
-        self._subscribe(session, channel)
-
-    def _subscribable(self, session: Session, channel: str) -> Namespace:
-        if not channels.is_channel(channel):
-            raise ReplyError(ErrorCode.BAD_REQUEST, "not a channel name")
-        if channel in session.channels:
-            raise ReplyError(ErrorCode.ALREADY_SUBSCRIBED)
-        if len(session.channels) >= self.limits.channels_per_client:
-            raise ReplyError(ErrorCode.LIMIT_EXCEEDED, f"at most {self.limits.channels_per_client} channels a client")
-        return self.namespace(channel)
-
-    def _subscribe(self, session: Session, channel: str) -> None:
-        if session.state >= State.CLOSING:  # user code may be late
-            return
-        self.hub.subscribe(session, channel)
-        self.instruments.subscriptions += 1
-
-    def unsubscribe(self, session: Session, channel: str) -> None:
-        """Succeeds also where there was no subscription."""
-        if self.hub.unsubscribe(session, channel):
-            self.instruments.subscriptions -= 1
-
-    # ---- publishing
-
-    async def publish_from(self, session: Session, command: Publish) -> None:
-        """A connected client publishes."""
-        assert session.identity is not None
-        exclude = session.id if session.exclude_self else None
-        await self.publish(command, identity=session.identity, publisher=session.info, session=session, exclude=exclude)
-
-    async def publish(
-        self,
-        command: Publish,
-        *,
-        identity: Identity | None = None,
-        publisher: ClientInfo | None = None,
-        session: Session | None = None,
-        exclude: str | None = None,
-    ) -> None:
-        """Check a publication and pass it on. Raises `ReplyError`; nothing was passed on then.
-
-        `identity` is who publishes and must be allowed to (None: the server itself, which may). User code sees what
-        clients publish before it is passed on.
-        """
-        namespace = self.namespace(command.channel)
-        if identity is not None and not may(identity, namespace.publish, command.channel):
-            raise ReplyError(ErrorCode.PERMISSION_DENIED)
-        data, is_json = self._check(command, namespace), namespace.payload == "json"
-        publication = Publication(
-            command.channel, data, is_json, command.binary and not is_json, command.tags, publisher, exclude
-        )
-        if publisher is not None and not await self.hooks.message(session, publication):
-            return
-        await self._broker.publish(publication)
-        self.instruments.publications += 1
-
-    def _check(self, command: Publish, namespace: Namespace) -> bytes:
-        """The payload as it travels on. Raises `ReplyError` 107."""
-        if len(command.data) > self.limits.message_size:
-            raise ReplyError(ErrorCode.BAD_REQUEST, "payload too big")
-        if namespace.payload == "bytes":
-            return command.data
-        data, value = parse_json(command.data)
-        if namespace.schema:
-            event = (command.tags or {}).get(EVENT_TAG, DEFAULT_EVENT)
-            self._validator.check(channels.namespace_of(command.channel), event, value)
-        return data
-
-    async def broadcast(self, data: bytes, *, is_json: bool = True, exclude: str | None = None) -> None:
-        """To every client of the whole server, outside any channel. `data` is one JSON value, or any bytes."""
-        payload = parse_json(data)[0] if is_json else data
-        await self._broker.publish(Publication("", payload, is_json, not is_json, exclude=exclude))
+        """Do the rules let `identity` in, without a token?"""
+        return self.subscriptions.may_subscribe(identity, channel)
 
     # ---- counting
 
@@ -261,17 +282,17 @@ class Node:
         self.instruments.bytes_out += len(frame.wire)
 
     def count_error(self, error: ReplyError) -> None:
-        self.instruments.errors[error.number] += 1
+        self.instruments.errors[error.number if error.number < 400 else 400] += 1
 
     def refused(self, refusal: Refusal, remote: str) -> None:
         """A request was refused, before there was a connection."""
         self.instruments.refusals[refusal.status, refusal.cause] += 1
-        self._note(f"refusal {refusal.status}", f"refused {remote}: {refusal.status} {refusal.cause}")
+        self.note(f"refusal {refusal.status}", f"refused {remote}: {refusal.status} {refusal.cause}")
 
     def failed(self, code: int, remote: RemoteAddress) -> None:
         """A connection is closed for something its frames did."""
         self.instruments.closes[code] += 1
-        self._note(f"close {code}", f"closed {remote}: {code}")
+        self.note(f"close {code}", f"closed {remote}: {code}")
 
     def count_authentication_failure(self, failure: AuthenticationFailed) -> None:
         self.instruments.authentication_failures[failure.cause] += 1

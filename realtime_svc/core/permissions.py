@@ -1,7 +1,8 @@
-"""Who may subscribe to a channel and publish in it: one pure function.
+"""Who may do what in a channel: one pure function.
 
-A rule is a list of words: "anonymous" (everybody), "authenticated", "user:<id>". A channel that names users behind a
-`#` is besides limited to them, and a private one (`$`) is closed to clients, whatever the namespace says.
+A rule is a list of words: "anonymous" (everybody), "authenticated", "user:<id>", and, for all rights but subscribing,
+"subscriber". A channel that names users behind a `#` is besides limited to them, and a private one (`$`) to those who
+have a subscription token; so who is subscribed to such a channel has passed that gate.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from realtime_svc.model import Identity
 
 ANYBODY = "anonymous"
 AUTHENTICATED = "authenticated"
+SUBSCRIBER = "subscriber"
 USER_PREFIX = "user:"
 
 
-def may(identity: Identity, rule: Sequence[str], channel: str) -> bool:
-    """Does `rule` let `identity` use `channel`?"""
-    if channels.is_private(channel):
-        return False
-    users = channels.users_of(channel)
-    if users is not None and (not identity.user or identity.user not in users):
-        return False
-    if ANYBODY in rule:
+def may(identity: Identity, rule: Sequence[str], channel: str, subscribed: bool = False) -> bool:
+    """Does `rule` let `identity` use `channel`? `subscribed`: the client is subscribed to it."""
+    if not subscribed:
+        if channels.is_private(channel):
+            return False
+        users = channels.users_of(channel)
+        if users is not None and (not identity.user or identity.user not in users):
+            return False
+    if ANYBODY in rule or (subscribed and SUBSCRIBER in rule):
         return True
     return bool(identity.user) and (AUTHENTICATED in rule or USER_PREFIX + identity.user in rule)

@@ -1,74 +1,68 @@
-"""One connection, whatever it speaks: its state, its commands in order, its limits and its timers.
+"""One connection, whatever it speaks: its state, its limits and its timers.
 
-    AUTHENTICATING --auth--> CONNECTING --connect handler--> OPEN --close()--> CLOSING --transport gone--> CLOSED
+    AUTHENTICATING --identity--> CONNECTING --connect handler--> OPEN --close()--> CLOSING --transport gone--> CLOSED
 
-Commands are carried out one after another. While one waits (for user code, for an engine), the next ones wait behind it
-and reading pauses.
+Commands are carried out one after another (`line.CommandLine`). Where the protocol allows it, what is said while one
+message is worked on leaves in one frame.
 """
 
 from __future__ import annotations
 
-import enum
+import secrets
 import uuid
-from collections import deque
-from collections.abc import Coroutine, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from realtime_svc import errors
-from realtime_svc.core import messages
+from realtime_svc.core import login, messages
 from realtime_svc.core.commands import COMMANDS
+from realtime_svc.core.line import CommandLine
 from realtime_svc.core.outbox import Outbox
 from realtime_svc.core.ports import Dialect, Frame, Timer, Transport
 from realtime_svc.core.ratelimit import TokenBucket
 from realtime_svc.core.reading import Hold, Reading
+from realtime_svc.core.state import State
 from realtime_svc.errors import ConnectionClosing, Disconnect, ErrorCode, ReplyError
-from realtime_svc.model import ClientInfo, Identity, RemoteAddress
+from realtime_svc.model import ClientInfo, Identity, RemoteAddress, StreamPosition
 
 if TYPE_CHECKING:
     from realtime_svc.core.node import Node
+    from realtime_svc.core.subscription import Subscription
 
-COMMANDS_A_TURN = 64
 LOOK_AGAIN = 60.0  # seconds; how often the wall clock is asked whether a credential has run out
-
-Commands = Iterator[messages.Command | messages.Failed]
-
-
-class State(enum.IntEnum):
-    AUTHENTICATING = 0
-    CONNECTING = 1
-    OPEN = 2
-    CLOSING = 3
-    CLOSED = 4
+MOST_JOINED = 64 * 1024  # bytes that are joined in one frame
 
 
 class Session:
     """See the module. `home` is the channel a raw or SSE connection was opened for, or "".
 
-    `exclude_self`: what this client publishes does not come back to it. `channels` are subscribed to first.
+    `exclude_self`: what this client publishes does not come back to it. `first` are its first subscriptions: channels
+    to begin with, `since` or with the `last` publications. `frame_pings`: liveness is asked for by the transport, not
+    by a message of the protocol. `emulated`: its commands come by other requests, which name it by `key`.
     """
 
     __slots__ = (
-        "_busy",
-        "_connected",
+        "_cork",
         "_disconnect",
         "_errors",
-        "_first_channels",
-        "_line",
-        "_messages",
         "_outbox",
         "_pong_due",
         "_timer",
-        "_turn",
-        "_working_off",
         "channels",
+        "connected",
         "dialect",
         "exclude_self",
+        "first",
+        "frame_pings",
         "home",
         "id",
         "identity",
+        "key",
+        "let_in",
+        "line",
         "node",
         "pings",
         "reading",
+        "refused",
         "remote",
         "slot",
         "state",
@@ -86,9 +80,14 @@ class Session:
         home: str = "",
         exclude_self: bool = False,
         channels: tuple[str, ...] = (),
+        since: StreamPosition | None = None,
+        last: int = 0,
+        frame_pings: bool = False,
+        emulated: bool = False,
     ) -> None:
         limits = node.limits
         self.id = str(uuid.uuid4())
+        self.key = secrets.token_urlsafe(24) if emulated else ""
         self.node = node
         self.dialect = dialect
         self.transport = transport
@@ -96,23 +95,23 @@ class Session:
         self.remote = remote
         self.home = home
         self.exclude_self = exclude_self
-        self.channels: set[str] = set()
+        self.channels: dict[str, Subscription] = {}
+        self.first = tuple(messages.Subscribe(channel, recover=since, last=last) for channel in channels)
+        self.frame_pings = frame_pings
         self.state = State.AUTHENTICATING
+        self.refused = False  # it did not get in, and nothing it says is heard
+        self.connected = False  # user code let it in
+        self.let_in = False  # backends were told
         self.slot = 0
         self.pings = 0
-        self.reading = Reading(transport, node.clock, self._work_off)
+        self.line = CommandLine(self)
+        self.reading = Reading(transport, node.clock, self.line.work_off)
         self._pong_due = False
-        self._first_channels = channels
+        self._cork: list[Frame] | None = None
         self._outbox = Outbox(transport, node.clock, limits.queue_size, limits.stall_timeout, self._too_slow)
-        self._line: deque[Commands] | None = None  # most clients never need one
-        self._busy = False
-        self._turn = 0
-        self._working_off = False
-        self._connected = False
         self._disconnect: Disconnect | None = None
-        self._messages = TokenBucket(limits.messages, node.clock)
         self._errors = TokenBucket(limits.errors, node.clock)
-        self._timer: Timer | None = None  # first for the authentication, then for its expiry
+        self._timer: Timer | None = None  # first for the authentication, then for what expires
 
     # ---- life
 
@@ -122,51 +121,27 @@ class Session:
         if self.node.draining:
             self.close(errors.SHUTDOWN)
             return
-        user = self.identity.user if self.identity else ""
-        self.say(messages.Hello(self.id, user, self.node.limits.message_size))
-        if self.identity is None:
-            self._timer = self.node.clock.callLater(self.node.limits.auth_timeout, self._stale)
-        else:
-            self._work(self._enter())
+        if not self.dialect.traits.handshake:
+            user = self.identity.user if self.identity else ""
+            self.say(messages.Hello(self.id, user, self.node.limits.message_size))
+            if self.identity is not None:
+                self.line.work(login.enter(self))
+                return
+        self._timer = self.node.clock.callLater(self.node.limits.auth_timeout, self._stale)
 
-    async def authenticated(self, identity: Identity, answer: messages.Done) -> None:
-        """The client said who it is, or said it again with a newer token."""
-        first = self.identity is None
-        self.identity = identity
-        self.say(answer)
-        if first:
-            await self._enter()
-        else:
-            self._watch_expiry()
-
-    async def _enter(self) -> None:
-        """After authentication and before the first command: user code may deny, then the first subscriptions."""
-        self._become(State.CONNECTING)
-        self._watch_expiry()
-        if self._left():
-            return
-        await self.node.connect_hook(self)
-        self._connected = True
-        if self.state is State.CLOSED:  # it left while user code was thinking
-            self.node.close_hook(self, self._disconnect or errors.CLOSED)
-        if self._left():
-            return
-        self._become(State.OPEN)
-        for channel in self._first_channels:
-            if channel in self.channels:  # by user code
-                self.say(messages.Done("subscribe", channel))
-            else:
-                await self.carry_out(messages.Subscribe(channel))
-
-    def _left(self) -> bool:
+    @property
+    def closing(self) -> bool:
         return self.state >= State.CLOSING
 
-    def _become(self, state: State) -> None:
+    def become(self, state: State) -> None:
         self.state = state
 
     def close(self, disconnect: Disconnect, *, flush: bool = True) -> None:
         """End the connection. What is queued is delivered first, unless `flush` is off (the client takes nothing)."""
-        if self.state >= State.CLOSING:
+        if self.closing:
+            return
+        self._uncork_now()
+        if self.closing:  # that was too much for it
             return
         self._begin_to_close(disconnect)
         self.node.leaving(self, disconnect)
@@ -177,17 +152,18 @@ class Session:
 
     def leave(self, disconnect: Disconnect) -> None:
         """The transport closes of its own accord: nothing goes out any more. `ended` follows. May be called again."""
-        if self.state >= State.CLOSING:
+        if self.closing:
             return
         self._begin_to_close(disconnect)
-        self.node.left(self)
+        self.node.left(self, disconnect)
         self._outbox.drop()
         self.reading.release()
 
     def _begin_to_close(self, disconnect: Disconnect) -> None:
         self.state = State.CLOSING
         self._disconnect = disconnect
-        self._line = None
+        self._cork = None
+        self.line.drop()
         self._stop_timer()
 
     def _say_goodbye(self) -> None:
@@ -203,12 +179,18 @@ class Session:
             return
         self._disconnect = self._disconnect or disconnect
         self.state = State.CLOSED
-        self._line = None
+        self._cork = None
+        self.line.drop()
         self._stop_timer()
         self._outbox.drop()
-        self.node.ended(self)
-        if self._connected:
+        self.node.ended(self, self._disconnect)
+        if self.connected:
             self.node.close_hook(self, self._disconnect)
+
+    @property
+    def end(self) -> Disconnect:
+        """Why it ended, or is about to."""
+        return self._disconnect or errors.CLOSED
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -219,15 +201,54 @@ class Session:
 
     def say(self, reply: messages.Reply) -> None:
         """Send a reply, in the words of this client's protocol."""
+        if self.closing:
+            return
         frame = self.dialect.encode(reply)
         if frame is not None:
             self.send(frame)
 
+    def say_subscribed(self, reply: messages.Subscribed | messages.ServerSubscribed) -> None:
+        """Send the answer, and what was recovered: in it, or behind it where the protocol has it so."""
+        self.say(reply)
+        if not self.dialect.traits.inline_recovery:
+            for message in reply.result.messages:
+                self.say(message)
+
     def send(self, frame: Frame) -> None:
         """Send one encoded message, now or when the transport takes more. Never raises; a slow client is closed."""
-        if self.state < State.CLOSING:
+        if self.state >= State.CLOSING:
+            return
+        if self._cork is not None:
+            self._cork.append(frame)
+        else:
             self.node.count_out(self.dialect, frame)
             self._outbox.send(frame)
+
+    def cork(self) -> None:
+        """Collect what is said until `uncork`, where the protocol can say several things in one frame."""
+        if self.dialect.traits.handshake and self._cork is None and not self.closing:
+            self._cork = []
+
+    def uncork(self) -> None:
+        """Send what was collected. Nothing happens where nothing was corked."""
+        self._uncork_now()
+
+    def _uncork_now(self) -> None:
+        frames, self._cork = self._cork, None
+        if not frames:
+            return
+        start = size = 0
+        for index, frame in enumerate(frames):
+            if size and size + len(frame.wire) > MOST_JOINED:
+                self._send_joined(frames[start:index])
+                start, size = index, 0
+            size += len(frame.wire)
+        self._send_joined(frames[start:])
+
+    def _send_joined(self, frames: list[Frame]) -> None:
+        joined = self.dialect.join(frames) if len(frames) > 1 else frames[0]
+        for frame in frames if joined is None else (joined,):
+            self.send(frame)
 
     @property
     def queued(self) -> int:
@@ -253,104 +274,53 @@ class Session:
 
     def receive(self, payload: bytes, binary: bool) -> None:
         """One message from the client. After `pause_reading` a transport gives no further one."""
-        if self.state >= State.CLOSING:
-            return
-        self.node.count_in(self.dialect, payload)
-        commands = self._read(payload, binary)
-        if self._busy or self._line:
-            self._wait_in_line(commands)
-        else:
-            self._work(self._process(commands))
-
-    def _read(self, payload: bytes, binary: bool) -> Commands:
-        """The commands of a message; each is decoded, and may raise, when its turn has come."""
-        yield from self.dialect.decode(payload, binary, self.home)
-
-    def _wait_in_line(self, commands: Commands, *, first: bool = False) -> None:
-        """What is read but not carried out yet: a message behind one that waits, or the rest of one."""
-        if self._line is None:
-            self._line = deque()
-        if first:
-            self._line.appendleft(commands)
-        else:
-            self._line.append(commands)
-        self.reading.pause(Hold.BACKLOG)
-
-    def _work(self, work: Coroutine[Any, Any, None]) -> None:
-        self._busy = True
-        self.node.run(work, self._worked)
-
-    def _worked(self, result: None, error: BaseException | None) -> None:
-        """A step is done: close where it says so, else go on with what waits."""
-        self._busy = False
-        if isinstance(error, ConnectionClosing):
-            self.close(error.disconnect)
-        elif error is not None:
-            self.node.report("a connection failed", error)
-            self.close(errors.INTERNAL)
-        self._work_off()
-
-    def _work_off(self) -> None:
-        """Go on with what waits in line; in a loop, so the stack stays flat."""
-        if self._working_off or self._line is None:
-            return
-        self._working_off = True
-        while self._line and not self._busy and not self.reading.throttled:
-            self._work(self._process(self._line.popleft()))
-        self._working_off = False
-        if not self._line and not self._busy:
-            self.reading.resume(Hold.BACKLOG)
-
-    async def _process(self, commands: Commands) -> None:
-        """The commands of one message; where the client has to wait, the rest of them waits in line."""
-        for command in commands:
-            if self.state >= State.CLOSING or not self._account():
-                return
-            await self.carry_out(command)
-            if self.reading.throttled and self.state < State.CLOSING:
-                self._wait_in_line(commands, first=True)
-                return
-
-    def _account(self) -> bool:
-        """Each command counts, however many come in one message. False: it was one too many, the client is closed.
-
-        So that nobody else waits long, one client carries out so many commands in a turn of the event loop.
-        """
-        if delay := self._messages.take(1, self.node.clock):
-            if self._messages.flooded(self.node.clock):
-                self.close(errors.TOO_MANY_REQUESTS)
-                return False
-            self.reading.hold(Hold.RATE, delay)
-        self._turn += 1
-        if self._turn >= COMMANDS_A_TURN:
-            self._turn = 0
-            self.reading.hold(Hold.TURN, 0.0)
-        return True
+        if not self.closing:
+            self.node.count_in(self.dialect, payload)
+            self.line.add(payload, binary)
 
     async def carry_out(self, command: messages.Command | messages.Failed) -> None:
         """One command, or what stands for one that could not be read. Raises `ConnectionClosing` only."""
+        if self.refused:
+            return
         if isinstance(command, messages.Failed):
-            self._refuse(command)
+            if self._unheard:
+                raise ConnectionClosing(errors.BAD_REQUEST)
+            self.refuse(command)
             return
         verb, method = COMMANDS[type(command)]
         channel = getattr(command, "channel", None)
         try:
-            if self.identity is None and verb != "auth":
-                raise ReplyError(ErrorCode.UNAUTHORIZED, 'authenticate first: {"auth":"<token>"}')
+            self._check_turn(command)
             await method(self, command)
         except ConnectionClosing:
             raise
         except ReplyError as error:
-            self._refuse(messages.Failed(error, verb, channel and channel[:255], command.id))
+            self.refuse(messages.Failed(error, verb, channel and channel[:255], getattr(command, "id", None)))
         except Exception as error:
             self.node.report("a command failed", error)
-            self._refuse(messages.Failed(ReplyError(ErrorCode.INTERNAL), verb, channel and channel[:255], command.id))
+            failure = ReplyError(ErrorCode.INTERNAL)
+            self.refuse(messages.Failed(failure, verb, channel and channel[:255], getattr(command, "id", None)))
 
-    def _refuse(self, failed: messages.Failed) -> None:
+    @property
+    def _unheard(self) -> bool:
+        """Is this a protocol with a handshake, and the client has not made it yet?"""
+        return self.dialect.traits.handshake and self.state is State.AUTHENTICATING
+
+    def _check_turn(self, command: messages.Command) -> None:
+        """Nothing comes before the client has said who it is, and a handshake comes once and first."""
+        if self.dialect.traits.handshake:
+            if isinstance(command, messages.Connect) is not self._unheard:
+                raise ConnectionClosing(errors.BAD_REQUEST)
+        elif self.identity is None and not isinstance(command, messages.Authenticate):
+            raise ReplyError(ErrorCode.UNAUTHORIZED, 'authenticate first: {"auth":"<token>"}')
+
+    def refuse(self, failed: messages.Failed) -> None:
         """Answer with the error; who only makes errors is slowed, then cut; before authentication there is one try."""
         self.node.count_error(failed.error)
         self.say(failed)
-        if self.identity is None:
+        if self._unheard:
+            self.refused = True  # the client closes; the timer does, if it doesn't
+        elif self.identity is None:
             self.close(errors.INVALID_TOKEN)
         elif delay := self._errors.take(1, self.node.clock):
             if self._errors.flooded(self.node.clock):
@@ -364,35 +334,62 @@ class Session:
         identity = self.identity
         return ClientInfo(self.id, identity.user if identity else "", identity.info if identity else None)
 
+    def info_in(self, channel: str) -> ClientInfo:
+        """The same, with what belongs to its subscription to `channel`."""
+        subscription = self.channels.get(channel)
+        return self.info if subscription is None else subscription.client_info
+
     # ---- time
 
     def _stale(self) -> None:
         self.close(errors.STALE)
 
-    def _watch_expiry(self) -> None:
-        """Close when the credential runs out, by the wall clock: the monotonic timer only says when to look."""
+    def watch_expiry(self) -> None:
+        """End what runs out, by the wall clock: the monotonic timer only says when to look."""
         self._stop_timer()
-        expires_at = self.identity.expires_at if self.identity else None
-        if expires_at is None or self.state >= State.CLOSING:
+        if self.identity is None or self.closing:
             return
-        left = expires_at - self.node.wall_clock()
-        if left <= 0:
-            self.close(errors.EXPIRED)
-        else:
-            self._timer = self.node.clock.callLater(min(left, LOOK_AGAIN), self._watch_expiry)
+        now = self.node.wall_clock()
+        following = self.node.subscriptions.expire(self, now)
+        if self.closing:
+            return
+        expires_at = self.identity.expires_at
+        if expires_at is not None:
+            until = expires_at + self.node.grace(self)
+            if until <= now:
+                self.close(errors.EXPIRED)
+                return
+            following = until if following is None else min(following, until)
+        if following is not None:
+            self._timer = self.node.clock.callLater(min(following - now, LOOK_AGAIN), self.watch_expiry)
+
+    @property
+    def has_own_pings(self) -> bool:
+        """Is liveness asked for by messages of the protocol?"""
+        return self.dialect.traits.handshake and not self.frame_pings
 
     def beat(self) -> bool:
         """Send a ping; True where an answer has to come."""
-        if self.state >= State.CLOSING:
+        if self.closing:
             return False
         self.pings += 1
-        self._pong_due = self.transport.ping()
+        if not self.has_own_pings:
+            self._pong_due = self.transport.ping()
+        elif self.state is State.OPEN:
+            self.say(messages.PingPush())
+            self._pong_due = True
         return self._pong_due
 
     def pong(self) -> None:
         """The peer is alive."""
         self._pong_due = False
 
+    def answer_ping(self) -> None:
+        """A message says so. Raises `ConnectionClosing` 3501 where nobody asked."""
+        if not self._pong_due:
+            raise ConnectionClosing(errors.BAD_REQUEST)
+        self._pong_due = False
+
     def awaits_pong(self, ping: int) -> bool:
         """Has ping number `ping` not been answered yet?"""
-        return self._pong_due and self.pings == ping and self.state < State.CLOSING
+        return self._pong_due and self.pings == ping and not self.closing

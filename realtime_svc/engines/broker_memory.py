@@ -1,21 +1,141 @@
-"""The broker of a single process: what is published is delivered in the same call."""
+"""The broker of a single process: what is published is kept and delivered in the same call."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
-from realtime_svc.model import Publication
+from realtime_svc.core.ports import Clock
+from realtime_svc.engines.memory_keys import Keys
+from realtime_svc.engines.memory_stream import Stream
+from realtime_svc.engines.memory_sweep import Sweeper
+from realtime_svc.model import (
+    ChannelEvent,
+    HistoryPage,
+    HistoryQuery,
+    Join,
+    Leave,
+    Publication,
+    PublishResult,
+    StreamOptions,
+    StreamPosition,
+)
+
+NOWHERE = StreamPosition(0, "")
 
 
 class MemoryBroker:
-    """Implements `core.ports.Broker`. Never waits; the order is that of the calls."""
+    """Implements `core.ports.Broker`. Never waits, never fails; the order is that of the calls. Any call costs O(1),
+    or O(publications returned).
 
-    def __init__(self) -> None:
-        self._receive: Callable[[Publication], None] | None = None
+    * Time: a publication that is kept renews the life of all that are kept, and of the epoch, with its own `ttl` and
+      `meta_ttl`, be they shorter or longer than before; an epoch lives at least as long as its publications. What is
+      over at a moment is not seen from that moment on; its memory is given back at most a sixteenth of the time later.
+    * Version: it is part of the stream, and lives as long as its epoch. A publication that is not kept (size or ttl 0)
+      leaves the stream alone: its version is neither looked at nor remembered.
+    * Key: remembered for `idempotency_window` seconds from the first time on, also where the publication was not kept;
+      not remembered where its version was too old, because nothing was published. It comes before the version.
+    * Delivery: one event at a time, in the order in which they took effect. What `receive` itself publishes or
+      announces is kept and numbered at once, answered, and delivered when `receive` has returned.
+    """
 
-    def on_publication(self, receive: Callable[[Publication], None]) -> None:
+    def __init__(self, clock: Clock, idempotency_window: float = 300.0, idempotency_keys: int = 100_000) -> None:
+        self._clock = clock
+        self._streams: dict[str, Stream] = {}
+        self._keys = Keys(idempotency_window, idempotency_keys)
+        self._sweeper = Sweeper(clock)
+        self._receive: Callable[[ChannelEvent], None] = lambda event: None
+        self._undelivered: deque[ChannelEvent] = deque()
+        self._delivering = False
+
+    def stop(self) -> None:
+        """Leave no timer behind. What is kept stays until its time; memory is not given back any more."""
+        self._sweeper.stop()
+
+    @property
+    def streams(self) -> int:
+        """How many channels take memory: have publications, or a position that is still good."""
+        return len(self._streams)
+
+    @property
+    def keys(self) -> int:
+        """How many idempotency keys take memory."""
+        return len(self._keys)
+
+    def on_event(self, receive: Callable[[ChannelEvent], None]) -> None:
         self._receive = receive
 
-    async def publish(self, publication: Publication) -> None:
-        if self._receive is not None:
-            self._receive(publication)
+    async def subscribe(self, channel: str) -> None:
+        """Nothing to do: all that happens, happens here."""
+
+    async def unsubscribe(self, channel: str) -> None:
+        """As `subscribe`."""
+
+    async def publish(self, publication: Publication, options: StreamOptions) -> PublishResult:
+        now = self._clock.seconds()
+        if options.key:
+            known = self._keys.find(publication.channel, options.key, now)
+            if known is not None:
+                return known
+        position = None
+        if options.size > 0 and options.ttl > 0:
+            stream = self._stream(publication.channel, now)
+            if stream.has(options.version, options.version_epoch):
+                return PublishResult(stream.position, fresh=False)
+            position = StreamPosition(stream.top + 1, stream.epoch)
+            publication = publication.at(position)
+            stream.append(publication, position, options, now)
+            self._sweeper.watch(stream, stream.kept_until)
+        elif publication.offset or publication.epoch:  # a place it had elsewhere
+            publication = publication.at(NOWHERE)
+        if options.key:
+            self._sweeper.watch(self._keys, self._keys.add(publication.channel, options.key, position, now))
+        self._deliver(publication)
+        return PublishResult(position)
+
+    async def announce(self, event: Join | Leave) -> None:
+        self._deliver(event)
+
+    async def history(self, channel: str, query: HistoryQuery, meta_ttl: float) -> HistoryPage:
+        now = self._clock.seconds()
+        stream = self._stream(channel, now)
+        stream.prolong(meta_ttl, now)
+        self._sweeper.watch(stream, stream.kept_until or stream.lives_until)
+        return HistoryPage(stream.read(query), stream.position)
+
+    async def remove_history(self, channel: str) -> None:
+        stream = self._streams.get(channel)
+        if stream is not None:
+            stream.clear()
+
+    def _stream(self, channel: str, now: float) -> Stream:
+        """The stream of a channel as it is now: a new one where there is none any more."""
+        stream = self._streams.get(channel)
+        if stream is not None:
+            if now < stream.kept_until:
+                return stream
+            if now < stream.lives_until:
+                stream.clear()
+                return stream
+            self._sweeper.forget(stream)
+        stream = self._streams[channel] = Stream(channel, self._streams)
+        return stream
+
+    def _deliver(self, event: ChannelEvent) -> None:
+        """An error of `receive` reaches the caller, but takes nothing from those that wait."""
+        waiting = self._undelivered
+        waiting.append(event)
+        if self._delivering:
+            return
+        self._delivering = True
+        failed: Exception | None = None
+        try:
+            while waiting:
+                try:
+                    self._receive(waiting.popleft())
+                except Exception as error:  # ours to pass on, whatever it is
+                    failed = failed or error
+        finally:
+            self._delivering = False
+        if failed is not None:
+            raise failed

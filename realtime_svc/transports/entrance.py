@@ -15,7 +15,7 @@ from realtime_svc.model import RemoteAddress
 from realtime_svc.transports.caps import Caps, Lease
 from realtime_svc.wire.forwarded import Networks
 from realtime_svc.wire.http_head import HeadLimits, RequestHead
-from realtime_svc.wire.routes import Route
+from realtime_svc.wire.routes import BodySizes, Route
 
 
 class Hall(Protocol):
@@ -75,4 +75,4 @@ class Entrance:
     hall: Hall
     web: Web
     refused: Callable[[Refusal, str], None]
-    body_size: int
+    bodies: BodySizes

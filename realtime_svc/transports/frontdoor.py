@@ -27,7 +27,7 @@ from realtime_svc.transports.entrance import Entrance, HttpExchange
 from realtime_svc.wire.forwarded import client_address
 from realtime_svc.wire.http_head import HeadParser, RequestHead, rewrite_http_head
 from realtime_svc.wire.http_response import refusal_response
-from realtime_svc.wire.routes import Endpoint, Route, route
+from realtime_svc.wire.routes import Route, route
 
 LINGER = 2.0  # seconds a refused client gets to read the answer
 MAX_PIPELINED = 64 * 1024
@@ -201,10 +201,10 @@ class FrontDoor(TwistedProtocol):
             self._lease.claim(remote.host)
             self._claimed = True
         self._entrance.gate.check(head)
-        found = route(head)
+        found = route(head, api=bool(self._entrance.bodies.api))
         if found.endpoint.is_websocket:
             self._check_upgrade()
-        elif (head.content_length or 0) > self._entrance.body_size:
+        elif (head.content_length or 0) > self._entrance.bodies.limit(found.endpoint):
             raise Refusal(413, "body_too_big", "the body is too big")
         self._prepare(head, found, remote)
 
@@ -225,7 +225,7 @@ class FrontDoor(TwistedProtocol):
 
     def _prepare(self, head: RequestHead, found: Route, remote: RemoteAddress) -> None:
         """Where a credential takes time to check (a password), it is waited for here: the socket is not read."""
-        waiting = self._entrance.gate.prepare(head)
+        waiting = None if found.endpoint.has_secret else self._entrance.gate.prepare(head)
         if waiting is None:
             self._pass_on(head, found, remote)
             return
@@ -256,10 +256,10 @@ class FrontDoor(TwistedProtocol):
         if self._exchange is None:
             self._exchange = self._entrance.web.exchange(self.transport, self)
         self._last = self._last or not head.keep_alive or head.chunked
-        self._streaming = found.endpoint is Endpoint.SSE and head.method == "GET"
+        self._streaming = found.endpoint.is_stream and head.method != "OPTIONS"
         self._body_left = CHUNKED if head.chunked else (head.content_length or 0)
         if self._body_left:
-            size = self._entrance.body_size if head.chunked else self._body_left
+            size = self._entrance.bodies.limit(found.endpoint) if head.chunked else self._body_left
             self._arm(self._entrance.http.head_timeout + size / BODY_RATE, self._too_slow)
         self._exchange.begin(head, found, remote, rewrite_http_head(head, close=self._last))
         self._feed()

@@ -25,6 +25,7 @@ from realtime_svc.errors import Disconnect, Refusal
 from realtime_svc.model import RemoteAddress
 from realtime_svc.transports.autobahn_fence import FencedServerProtocol, server_factory
 from realtime_svc.transports.caps import Lease
+from realtime_svc.wire import centrifuge_json, centrifuge_protobuf
 from realtime_svc.wire.frames import OPCODE_BINARY, OPCODE_PING, OPCODE_PONG, OPCODE_TEXT, websocket_frame
 from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.plain import PlainDialect
@@ -32,7 +33,12 @@ from realtime_svc.wire.raw import RawDialect
 from realtime_svc.wire.routes import Endpoint, Route
 from realtime_svc.wire.upgrade import parse_protocols, rewrite_websocket_head
 
-DIALECTS: dict[Endpoint, Dialect] = {Endpoint.PLAIN: PlainDialect(), Endpoint.RAW: RawDialect()}
+DIALECTS: dict[tuple[Endpoint, bool], Dialect] = {
+    (Endpoint.PLAIN, False): PlainDialect(),
+    (Endpoint.RAW, False): RawDialect(),
+    (Endpoint.CENTRIFUGE, False): centrifuge_json.WEBSOCKET,
+    (Endpoint.CENTRIFUGE, True): centrifuge_protobuf.WEBSOCKET,
+}  # by endpoint, and whether it is to be Protobuf
 PING = websocket_frame(OPCODE_PING, b"")
 _OF_THE_HANDSHAKE = (
     *("http_headers", "http_request_data", "http_response_data"),
@@ -203,13 +209,16 @@ class Link:
         raw = self._route.endpoint is Endpoint.RAW
         self.session = Session(
             self.hall.node,
-            DIALECTS[self._route.endpoint],
+            DIALECTS[self._route.endpoint, admitted.protobuf],
             self,
             identity,
             self.remote,
             home=self._route.channel,
             exclude_self=raw and not admitted.echo,
             channels=self._first_channels(admitted),
+            since=admitted.since,
+            last=admitted.last,
+            frame_pings=admitted.frame_pings,
         )
         self._head = None
         return admitted.subprotocol

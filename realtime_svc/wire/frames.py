@@ -3,6 +3,8 @@
 WebSocket (RFC 6455 5.2), server to client: never masked, never fragmented.
 
     0x80 | opcode, length(7) [, length(16) | length(64)], payload
+
+Down an HTTP response that does not end, a frame is a line, an event or nothing but its payload.
 """
 
 from __future__ import annotations
@@ -43,3 +45,18 @@ class Frame:
 def message_frame(payload: bytes, binary: bool = False) -> Frame:
     """A text or binary WebSocket message."""
     return Frame(payload, binary, websocket_frame(OPCODE_BINARY if binary else OPCODE_TEXT, payload))
+
+
+def line_frame(payload: bytes) -> Frame:
+    """A line of a stream of lines, or several: `payload` ends without a newline."""
+    return Frame(payload, False, payload + b"\n")
+
+
+def event_frame(payload: bytes) -> Frame:
+    """An event of a stream of Server-Sent Events (WHATWG HTML 9.2); one for each line of `payload`."""
+    return Frame(payload, False, b"data: " + payload.replace(b"\n", b"\n\ndata: ") + b"\n\n")
+
+
+def bare_frame(payload: bytes) -> Frame:
+    """Bytes of a stream whose messages carry their own lengths."""
+    return Frame(payload, True, payload)

@@ -3,30 +3,30 @@
     frame   = line *( LF line )
     line    = object / words
     object  = JSON object; the first verb present of auth, subscribe, unsubscribe, publish, call, history, presence,
-              ping names the command and its value the channel; "id" (string or integer) is echoed; other keys are
-              options, and unknown ones are ignored
+              ping names the command and its value the channel (or token, or method); "id" (string or integer) is
+              echoed; other keys are options, and unknown ones are ignored
     words   = verb [ SP channel [ SP data ] ]                      a line that does not start with "{"
-    answer  = {"hello":{..}} / {"ok":verb,..} / {"message":channel,..} / {"error":{..},..} / {"unsubscribed":channel,..}
-              / {"bye":{..}}
 
-Payloads travel as the bytes they came in: they are spliced into the envelope, not decoded and encoded again.
+What the server says is in `plain_replies`. Payloads travel as the bytes they came in: they are not decoded and encoded
+again.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
-from typing import Any
+import re
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from realtime_svc import errors
 from realtime_svc.core import messages
-from realtime_svc.core.payload import check_depth
+from realtime_svc.core.payload import check_depth, parse_json
+from realtime_svc.core.ports import Frame, Traits
 from realtime_svc.errors import ConnectionClosing, Disconnect, ErrorCode, ReplyError
-from realtime_svc.model import ClientInfo, Publication
-from realtime_svc.wire import frames
+from realtime_svc.model import StreamPosition, parse_since
+from realtime_svc.wire import plain_replies
 
 NAME = "plain"
 SUBPROTOCOL = "plain.v1"
@@ -35,14 +35,12 @@ MAX_TAGS = 16
 MAX_TAG_BYTES = 256
 
 _VERBS = ("auth", "subscribe", "unsubscribe", "publish", "call", "history", "presence", "ping")
-_LATER = ("call", "history", "presence")
-_HELP = (
-    b'"one command a line, as JSON or as words: '
-    b"auth TOKEN | subscribe CHANNEL | unsubscribe CHANNEL | publish CHANNEL DATA | ping | help"
-    b'"'
+_TYPES = (
+    "verbs, since, token, key and b64data take a string, id a string or an integer, limit and history an integer, "
+    "presence, stats and reverse true or false, tags an object of strings"
 )
-
-_encode = msgspec.json.encode
+_A_PAGE = -1  # as many as one answer holds
+_COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 
 
 class _Envelope(msgspec.Struct):
@@ -52,30 +50,31 @@ class _Envelope(msgspec.Struct):
     subscribe: str | msgspec.UnsetType = msgspec.UNSET
     unsubscribe: str | msgspec.UnsetType = msgspec.UNSET
     publish: str | msgspec.UnsetType = msgspec.UNSET
-    call: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    history: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    presence: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    call: str | msgspec.UnsetType = msgspec.UNSET
+    history: str | int | msgspec.UnsetType = msgspec.UNSET  # a verb, or an option of subscribe
+    presence: str | bool | msgspec.UnsetType = msgspec.UNSET  # likewise
     ping: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    since: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     help: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     b64data: str | msgspec.UnsetType = msgspec.UNSET
     tags: dict[str, str] | None = None
+    key: str | None = None
+    since: str | None = None
+    token: str | None = None
+    limit: int | None = None
+    reverse: bool = False
+    stats: bool = False
     id: str | int | None = None
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
 
 
-def error_body(error: ReplyError) -> bytes:
-    """The object that describes an error, as JSON."""
-    return _encode({"code": error.number, "message": error.message, "temporary": error.temporary})
-
-
 class PlainDialect:
     """Stateless: one for all connections."""
 
     name = NAME
+    traits = Traits()
 
     def decode(self, payload: bytes, binary: bool, home: str) -> Iterator[messages.Command | messages.Failed]:
         """The commands of one frame, in order; what could not be read comes as `Failed` in its place.
@@ -92,9 +91,13 @@ class PlainDialect:
         else:
             yield _command(text)
 
-    def encode(self, reply: messages.Reply) -> frames.Frame | None:
+    def encode(self, reply: messages.Reply) -> Frame | None:
         """One reply as one text frame."""
-        return frames.message_frame(_ENCODERS[type(reply)](reply))
+        return plain_replies.encode(reply)
+
+    def join(self, frames: Sequence[Frame]) -> Frame | None:
+        """Each reply is a frame of its own."""
+        return None
 
     def close_with(self, disconnect: Disconnect) -> Disconnect:
         """The close code on this protocol: as the table has it."""
@@ -133,52 +136,102 @@ def _mistyped(line: bytes) -> messages.Failed:
         verb = next((verb for verb in _VERBS if verb in fields), None)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         verb = None
-    detail = "a verb takes a string, id a string or an integer, tags an object of strings, b64data a string"
-    return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, detail), verb)
+    return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, _TYPES), verb)
 
 
 def _from_envelope(envelope: _Envelope) -> messages.Command | messages.Failed:
     """The verb is the first one present, in the order of the table."""
     key = envelope.id
-    if envelope.auth is not msgspec.UNSET:
-        return messages.Authenticate(envelope.auth, key)
-    if envelope.subscribe is not msgspec.UNSET:
-        if any(option is not msgspec.UNSET for option in (envelope.history, envelope.since, envelope.presence)):
-            detail = "history, since and presence are not available"
-            error = ReplyError(ErrorCode.NOT_AVAILABLE, detail)
-            return messages.Failed(error, "subscribe", _shown(envelope.subscribe), key)
-        return messages.Subscribe(envelope.subscribe, key)
-    if envelope.unsubscribe is not msgspec.UNSET:
-        return messages.Unsubscribe(envelope.unsubscribe, key)
-    if envelope.publish is not msgspec.UNSET:
-        return _publish(envelope, envelope.publish)
-    for verb in _LATER:
-        if getattr(envelope, verb) is not msgspec.UNSET:
-            return messages.Failed(ReplyError(ErrorCode.NOT_AVAILABLE), verb, None, key)
+    try:
+        if envelope.auth is not msgspec.UNSET:
+            return messages.Authenticate(envelope.auth, key)
+        if envelope.subscribe is not msgspec.UNSET:
+            return _subscribe(envelope, envelope.subscribe)
+        if envelope.unsubscribe is not msgspec.UNSET:
+            return messages.Unsubscribe(envelope.unsubscribe, key)
+        if envelope.publish is not msgspec.UNSET:
+            return _publish(envelope, envelope.publish)
+        if envelope.call is not msgspec.UNSET:
+            data = None if envelope.data is msgspec.UNSET else parse_json(bytes(envelope.data))[0]
+            return messages.Call(envelope.call, data, key)
+        if envelope.history is not msgspec.UNSET:
+            return _history(envelope, envelope.history)
+        if envelope.presence is not msgspec.UNSET:
+            return _presence(envelope, envelope.presence)
+    except ReplyError as error:
+        return _failed(envelope, error)
     if envelope.ping is not msgspec.UNSET:
         return messages.Ping(key)
     if envelope.help is not msgspec.UNSET:
         return messages.Help(key)
-    detail = "no known verb: auth, subscribe, unsubscribe, publish, ping, help"
+    detail = f"no known verb: {', '.join(_VERBS)}, help"
     return messages.Failed(ReplyError(ErrorCode.METHOD_NOT_FOUND, detail), None, None, key)
 
 
-def _publish(envelope: _Envelope, channel: str) -> messages.Command | messages.Failed:
-    def failed(detail: str) -> messages.Failed:
-        return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, detail), "publish", _shown(channel), envelope.id)
+def _failed(envelope: _Envelope, error: ReplyError) -> messages.Failed:
+    """A command whose options are wrong, with its verb and its channel."""
+    verb = next(verb for verb in _VERBS if getattr(envelope, verb) is not msgspec.UNSET)
+    channel = getattr(envelope, verb) if verb != "call" else None
+    return messages.Failed(error, verb, _shown(channel) if isinstance(channel, str) else None, envelope.id)
 
-    tags = envelope.tags
+
+def _bad(detail: str) -> ReplyError:
+    return ReplyError(ErrorCode.BAD_REQUEST, detail)
+
+
+def _subscribe(envelope: _Envelope, channel: str) -> messages.Subscribe:
+    """Who speaks this protocol can always go on from a position, so it is told where it stands."""
+    last, presence = envelope.history, envelope.presence
+    if isinstance(last, str) or isinstance(presence, str):
+        raise _bad(_TYPES)
+    if last is not msgspec.UNSET and last < 0:
+        raise _bad("history is below 0")
+    return messages.Subscribe(
+        channel,
+        envelope.id,
+        token=envelope.token or "",
+        recover=_since(envelope),
+        last=0 if last is msgspec.UNSET else last,
+        recoverable=True,
+        join_leave=presence is True,
+    )
+
+
+def _since(envelope: _Envelope) -> StreamPosition | None:
+    if envelope.since is None:
+        return None
+    position = parse_since(envelope.since)
+    if position is None:
+        raise _bad("since is <epoch>:<offset>")
+    return position
+
+
+def _history(envelope: _Envelope, channel: str | int) -> messages.History:
+    if isinstance(channel, int):
+        raise _bad(_TYPES)
+    limit = _A_PAGE if envelope.limit is None else envelope.limit
+    return messages.History(channel, limit, _since(envelope), envelope.reverse, envelope.id)
+
+
+def _presence(envelope: _Envelope, channel: str | bool) -> messages.Presence | messages.PresenceStats:
+    if isinstance(channel, bool):
+        raise _bad(_TYPES)
+    return (messages.PresenceStats if envelope.stats else messages.Presence)(channel, envelope.id)
+
+
+def _publish(envelope: _Envelope, channel: str) -> messages.Publish:
+    tags, key = envelope.tags, envelope.key or ""
     if tags and (len(tags) > MAX_TAGS or any(len(k) + len(v) > MAX_TAG_BYTES for k, v in tags.items())):
-        return failed(f"at most {MAX_TAGS} tags of {MAX_TAG_BYTES} characters each")
+        raise _bad(f"at most {MAX_TAGS} tags of {MAX_TAG_BYTES} characters each")
     if envelope.data is not msgspec.UNSET:
-        return messages.Publish(channel, bytes(envelope.data), False, tags, envelope.id)
+        return messages.Publish(channel, bytes(envelope.data), False, tags, envelope.id, key)
     if envelope.b64data is msgspec.UNSET:
-        return failed("data is missing")
+        raise _bad("data is missing")
     try:
         data = base64.b64decode(envelope.b64data, validate=True)
     except (binascii.Error, ValueError):
-        return failed("b64data is not base64")
-    return messages.Publish(channel, data, True, tags, envelope.id)
+        raise _bad("b64data is not base64") from None
+    return messages.Publish(channel, data, True, tags, envelope.id, key)
 
 
 def _from_words(line: bytes) -> messages.Command | messages.Failed:
@@ -186,100 +239,51 @@ def _from_words(line: bytes) -> messages.Command | messages.Failed:
     try:
         verb, _, rest = line.decode().partition(" ")
     except UnicodeDecodeError:
-        return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "Invalid UTF-8"))
-    channel, _, data = rest.strip().partition(" ")
-    if verb in ("subscribe", "unsubscribe", "auth") and data:
-        return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "one word too many"), verb)
-    if verb == "publish" and not data:
-        return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "data is missing"), verb, _shown(channel))
+        return messages.Failed(_bad("Invalid UTF-8"))
+    channel, _, data = (part.strip() for part in rest.strip().partition(" "))
+    try:
+        command = _command_of_words(verb, channel, data)
+    except ReplyError as error:
+        return messages.Failed(error, verb, _shown(channel) if verb in ("publish", "history") else None)
+    if command is None:
+        detail = "neither a JSON object nor a known verb; try: help"
+        return messages.Failed(ReplyError(ErrorCode.METHOD_NOT_FOUND, detail))
+    return command
+
+
+def _command_of_words(verb: str, channel: str, data: str) -> messages.Command | None:
+    if verb in ("subscribe", "unsubscribe", "auth", "presence") and data:
+        raise _bad("one word too many")
     match verb:
         case "auth":
             return messages.Authenticate(channel)
         case "subscribe":
-            return messages.Subscribe(channel)
+            return messages.Subscribe(channel, recoverable=True)
         case "unsubscribe":
             return messages.Unsubscribe(channel)
         case "publish":
-            return messages.Publish(channel, data.strip().encode())
+            if not data:
+                raise _bad("data is missing")
+            return messages.Publish(channel, data.encode())
+        case "call":
+            return messages.Call(channel, parse_json(data.encode())[0] if data else None)
+        case "history":
+            return messages.History(channel, _count(data) if data else _A_PAGE)
+        case "presence":
+            return messages.Presence(channel)
         case "ping":
             return messages.Ping()
         case "help":
             return messages.Help()
-        case "call" | "history" | "presence":
-            return messages.Failed(ReplyError(ErrorCode.NOT_AVAILABLE), verb)
-    detail = "neither a JSON object nor a known verb; try: help"
-    return messages.Failed(ReplyError(ErrorCode.METHOD_NOT_FOUND, detail))
+    return None
+
+
+def _count(word: str) -> int:
+    if _COUNT.fullmatch(word) is None:
+        raise _bad("history CHANNEL [HOW MANY]")
+    return int(word)
 
 
 def _shown(channel: str) -> str | None:
     """A channel's name as an answer repeats it: only what could be one."""
     return channel if len(channel) <= 255 else None
-
-
-def _id(key: messages.CommandId) -> bytes:
-    return b"" if key is None else b',"id":' + _encode(key)
-
-
-def _channel(channel: str | None) -> bytes:
-    return b"" if channel is None else b',"channel":' + _encode(channel)
-
-
-def _hello(reply: messages.Hello) -> bytes:
-    body = {"client": reply.client, "user": reply.user, "version": "1", "recover": False, "max_size": reply.max_size}
-    return b'{"hello":' + _encode(body) + b"}"
-
-
-def _done(reply: messages.Done) -> bytes:
-    user = b"" if reply.user is None else b',"user":' + _encode(reply.user)
-    return b'{"ok":"' + reply.verb.encode() + b'"' + _channel(reply.channel) + user + _id(reply.id) + b"}"
-
-
-def _failed(reply: messages.Failed) -> bytes:
-    on = b"" if reply.verb is None else b',"on":"' + reply.verb.encode() + b'"'
-    return b'{"error":' + error_body(reply.error) + on + _channel(reply.channel) + _id(reply.id) + b"}"
-
-
-def _help(reply: messages.HelpText) -> bytes:
-    return b'{"ok":"help","data":' + _HELP + _id(reply.id) + b"}"
-
-
-def _message(reply: messages.Message) -> bytes:
-    publication = reply.publication
-    parts = [b'{"message":', _encode(publication.channel), _data(publication)]
-    if publication.publisher is not None:
-        parts += (b',"from":', _publisher(publication.publisher))
-    if publication.tags:
-        parts += (b',"tags":', _encode(publication.tags))
-    parts.append(b"}")
-    return b"".join(parts)
-
-
-def _data(publication: Publication) -> bytes:
-    if publication.is_json:
-        return b',"data":' + publication.data
-    return b',"b64data":"' + base64.b64encode(publication.data) + b'"'
-
-
-def _publisher(publisher: ClientInfo) -> bytes:
-    info = b"" if publisher.info is None else b',"info":' + publisher.info
-    return b'{"client":' + _encode(publisher.client) + b',"user":' + _encode(publisher.user) + info + b"}"
-
-
-def _unsubscribed(reply: messages.Unsubscribed) -> bytes:
-    return _encode({"unsubscribed": reply.channel, "code": reply.code, "reason": reply.reason})
-
-
-def _bye(reply: messages.Bye) -> bytes:
-    code, reason = reply.disconnect
-    return _encode({"bye": {"code": code, "reason": reason, "reconnect": reply.disconnect.reconnect}})
-
-
-_ENCODERS: dict[type, Callable[[Any], bytes]] = {
-    messages.Hello: _hello,
-    messages.Done: _done,
-    messages.Failed: _failed,
-    messages.HelpText: _help,
-    messages.Message: _message,
-    messages.Unsubscribed: _unsubscribed,
-    messages.Bye: _bye,
-}

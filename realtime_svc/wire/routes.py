@@ -1,9 +1,16 @@
 """The addresses of the public port.
 
-GET  /ws                   WebSocket, protocol plain
-GET  /raw/<channel>        WebSocket, no envelope
-GET  /sse/<channel>        Server-Sent Events
-POST /publish/<channel>    one publication; the body is the payload
+GET  /ws                       WebSocket, protocol plain
+GET  /raw/<channel>            WebSocket, no envelope
+GET  /sse/<channel>            Server-Sent Events
+POST /publish/<channel>        one publication; the body is the payload
+GET  /connection/websocket     WebSocket, Centrifugo client protocol
+POST /connection/http_stream   the same down a response that does not end; the body is the first commands
+GET  /connection/sse           the same as Server-Sent Events; `?cf_connect=` is the first command
+POST /emulation                later commands of the two
+POST /api/<method>             server API, where it is public; GET /api/openapi.json describes it
+
+OPTIONS is answered wherever the address is no WebSocket (CORS). Query parameters that mean nothing are ignored.
 """
 
 from __future__ import annotations
@@ -16,45 +23,109 @@ from realtime_svc.errors import Refusal, bad_head
 from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.upgrade import check_websocket
 
+OPENAPI = "openapi.json"
+
 
 class Endpoint(enum.Enum):
     PLAIN = "ws"
     RAW = "raw"
     SSE = "sse"
     PUBLISH = "publish"
+    CENTRIFUGE = "connection/websocket"
+    HTTP_STREAM = "connection/http_stream"
+    CENTRIFUGE_SSE = "connection/sse"
+    EMULATION = "emulation"
+    API = "api"
 
     @property
     def is_websocket(self) -> bool:
-        return self in (Endpoint.PLAIN, Endpoint.RAW)
+        return self in (Endpoint.PLAIN, Endpoint.RAW, Endpoint.CENTRIFUGE)
+
+    @property
+    def is_stream(self) -> bool:
+        """Is the response one that does not end?"""
+        return self in (Endpoint.SSE, Endpoint.CENTRIFUGE_SSE, Endpoint.HTTP_STREAM)
+
+    @property
+    def has_channel(self) -> bool:
+        """Does the address name a channel?"""
+        return self in (Endpoint.RAW, Endpoint.SSE, Endpoint.PUBLISH)
+
+    @property
+    def connects(self) -> bool:
+        """Is the first command one that connects, and brings the credential where the request has none?"""
+        return self in (Endpoint.CENTRIFUGE, Endpoint.HTTP_STREAM, Endpoint.CENTRIFUGE_SSE)
+
+    @property
+    def has_secret(self) -> bool:
+        """Does the request prove itself by a secret of another kind than a client's credential?"""
+        return self in (Endpoint.EMULATION, Endpoint.API)
 
 
-_ADDRESSES = "/ws, /raw/<channel>, /sse/<channel>, /publish/<channel>"
-_METHODS = {Endpoint.SSE: ("GET", "OPTIONS"), Endpoint.PUBLISH: ("POST", "OPTIONS")}
+_ADDRESSES = (
+    "/ws, /raw/<channel>, /sse/<channel>, /publish/<channel>, /connection/websocket, /connection/http_stream, "
+    "/connection/sse, /emulation"
+)
+_GET = ("GET", "OPTIONS")
+_POST = ("POST", "OPTIONS")
+_EMULATION_ENVELOPE = 1024  # bytes around the commands of a POST to /emulation
 
 
 class Route(NamedTuple):
-    """Where a request goes. `channel` is "" for /ws."""
+    """Where a request goes. `channel` is "" where the address names none, `method` is that of the server API."""
 
     endpoint: Endpoint
     channel: str
+    method: str = ""
 
 
-def route(head: RequestHead) -> Route:
-    """Find the endpoint and check that the request fits it. Raises `Refusal` 400, 404, 405 or 426."""
-    match head.segments:
-        case ("ws",):
-            found = Route(Endpoint.PLAIN, "")
-        case ("raw" | "sse" | "publish" as name, channel):
-            found = Route(Endpoint(name), channel)
-        case _:
-            raise Refusal(404, "not_found", f"nothing is here; there are {_ADDRESSES}")
+class BodySizes(NamedTuple):
+    """The largest request bodies, in bytes: of a client's message, and of the server API (0: it is not public)."""
+
+    message: int
+    api: int = 0
+
+    def limit(self, endpoint: Endpoint) -> int:
+        """In a POST to /emulation the commands are a JSON string, which makes them longer by a byte for each quote."""
+        if endpoint is Endpoint.API:
+            return self.api
+        return 2 * self.message + _EMULATION_ENVELOPE if endpoint is Endpoint.EMULATION else self.message
+
+
+def route(head: RequestHead, *, api: bool = False) -> Route:
+    """Find the endpoint and check that the request fits it. `api`: is the server API public?
+
+    Raises `Refusal` 400, 404, 405 or 426.
+    """
+    found = _find(head.segments, api)
     if found.endpoint.is_websocket:
         _check_upgrade(head)
     else:
-        _check_plain(head, _METHODS[found.endpoint])
-    if found.endpoint is not Endpoint.PLAIN and not is_channel(found.channel):
+        _check_plain(head, _methods(found))
+    if found.endpoint.has_channel and not is_channel(found.channel):
         raise bad_head("bad_channel", "this is not a channel name")
     return found
+
+
+def _find(segments: tuple[str, ...], api: bool) -> Route:
+    match segments:
+        case ("raw" | "sse" | "publish" as name, channel):
+            return Route(Endpoint(name), channel)
+        case ("connection", "websocket" | "http_stream" | "sse" as name):
+            return Route(Endpoint(f"connection/{name}"), "")
+        case ("ws" | "emulation" as name,):
+            return Route(Endpoint(name), "")
+        case ("api", method) if api and method:
+            return Route(Endpoint.API, "", method)
+        case _:
+            addresses = f"{_ADDRESSES}, /api/<method>" if api else _ADDRESSES
+            raise Refusal(404, "not_found", f"nothing is here; there are {addresses}")
+
+
+def _methods(found: Route) -> tuple[str, ...]:
+    if found.endpoint in (Endpoint.SSE, Endpoint.CENTRIFUGE_SSE) or found.method == OPENAPI:
+        return _GET
+    return _POST
 
 
 def _check_upgrade(head: RequestHead) -> None:

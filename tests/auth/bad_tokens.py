@@ -1,7 +1,8 @@
 """Tokens that must be refused, forged with real keys, and the server they are for.
 
-`SETUP.config(folder)` is the server's section `auth.jwt`; `bad_tokens(now)` is the table. Every token is printable
-ASCII without spaces, so that it can stand in a header. `good_claims(now)` and `SETUP.sign` make good ones.
+`SETUP.config(folder)` is the server's section `auth.jwt`; `bad_tokens(now)` is the table for connecting and
+`bad_subscription_tokens(now)` the one for subscribing. Every token is printable ASCII without spaces, so that it can
+stand in a header. `good_claims(now)` and `SETUP.sign` make good ones.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from realtime_svc.config import Jwt
+from tests.auth import bad_claims
 from tests.auth.forging import SECRET, Claims, Signer, b64, compact, es, forge, hs, nothing, pem, rs
 
 AUDIENCE = "realtime"
@@ -90,7 +92,31 @@ def good_claims(now: float) -> dict[str, Any]:
 def bad_tokens(now: float) -> list[BadToken]:
     """The table. `now` is the server's wall clock."""
     claims = good_claims(now)
-    return [*_algorithms(claims), *_headers(claims), *_signatures(claims), *_forms(claims), *_claims(claims, int(now))]
+    return [*_of_any_kind(claims, now), *_changed(claims, bad_claims.connection(int(now)))]
+
+
+def bad_subscription_tokens(now: float) -> list[BadToken]:
+    """The table of subscription tokens."""
+    claims = {**good_claims(now), "channel": "news"}
+    return [*_of_any_kind(claims, now), *_changed(claims, bad_claims.subscription(int(now)))]
+
+
+def _of_any_kind(claims: dict[str, Any], now: float) -> list[BadToken]:
+    return [
+        *_algorithms(claims),
+        *_headers(claims),
+        *_signatures(claims),
+        *_forms(claims),
+        *_claims(claims, int(now)),
+        *_changed(claims, bad_claims.common(int(now))),
+    ]
+
+
+def _changed(claims: dict[str, Any], changes: list[bad_claims.Change]) -> list[BadToken]:
+    return [
+        BadToken(name, SETUP.sign(bad_claims.short(compact({**claims, **change}))), cause)
+        for name, change, cause in changes
+    ]
 
 
 def _algorithms(claims: Claims) -> list[BadToken]:
@@ -207,7 +233,7 @@ def _signatures(claims: Claims) -> list[BadToken]:
 def _forms(claims: dict[str, Any]) -> list[BadToken]:
     good = SETUP.sign(claims)
     header, body, signature = good.split(".")
-    other = b64(compact({**claims, "sub": "1"}))
+    other, over = b64(compact({**claims, "sub": "1"})), b64(compact({**claims, "exp": 1}))
     # The last character of a 32-byte signature has spare bits: another spelling of the same bytes.
     spelled = signature[:-1] + chr(ord(signature[-1]) + 1)
     cases = [
@@ -223,6 +249,7 @@ def _forms(claims: dict[str, Any]) -> list[BadToken]:
         ("base64 of one character", f"A.{body}.{signature}", "malformed"),
         ("claims changed", f"{header}.{other}.{signature}", "signature"),
         ("claims gone", f"{header}..{signature}", "signature"),
+        ("expired, and signed by another", f"{header}.{over}.{signature}", "signature"),
         ("too large", SETUP.sign({**claims, "pad": "x" * 6500}), "oversize"),
         ("much too large", "a" * 9000 + ".b.c", "oversize"),
     ]
@@ -261,7 +288,7 @@ def _claims(claims: dict[str, Any], now: int) -> list[BadToken]:
         ("sub with NUL", {"sub": "42\0"}, "subject"),
         ("sub with a C1 control", {"sub": "42\x9b31m"}, "subject"),
         ("sub of 256 bytes", {"sub": "é" * 128}, "subject"),
-        ("info too large", {"info": "x" * 4095}, "claims"),
+        ("info too large", {"info": bad_claims.LONG}, "claims"),
     ]
     raw = [
         ("claims a list", b"[]", "malformed"),
@@ -281,7 +308,7 @@ def _claims(claims: dict[str, Any], now: int) -> list[BadToken]:
     ]
     missing = [("exp", "claims"), ("aud", "audience"), ("iss", "issuer")]
     return [
-        *(BadToken(name, SETUP.sign({**claims, **change}), cause) for name, change, cause in changed),
+        *_changed(claims, changed),
         *(BadToken(name, SETUP.sign(text), cause) for name, text, cause in raw),
         *(BadToken(f"no {name}", SETUP.sign(_without(claims, name)), cause) for name, cause in missing),
     ]

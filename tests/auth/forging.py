@@ -25,6 +25,11 @@ def b64(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
+def standard_b64(raw: bytes) -> str:
+    """base64 with padding (RFC 4648 4), as in the claims `b64info` and `b64data`."""
+    return base64.b64encode(raw).decode("ascii")
+
+
 def compact(part: Header | Claims) -> bytes:
     return part if isinstance(part, bytes) else json.dumps(part).encode("utf-8")
 

@@ -13,7 +13,15 @@ from realtime_svc.config import Auth, Http, Namespace
 from realtime_svc.core.instruments import Instruments
 from realtime_svc.core.ports import Admitted
 from realtime_svc.errors import AuthenticationFailed, Refusal
-from realtime_svc.model import ANONYMOUS, BasicCredential, BearerCredential, Credential, Identity
+from realtime_svc.model import (
+    ANONYMOUS,
+    BasicCredential,
+    BearerCredential,
+    Credential,
+    Identity,
+    StreamPosition,
+    SubscriptionClaims,
+)
 from realtime_svc.wire.http_head import HeadLimits, HeadParser, RequestHead
 from realtime_svc.wire.routes import Endpoint, Route
 
@@ -22,7 +30,10 @@ NAMESPACES = {
     "open": Namespace(subscribe=("anonymous",), publish=("authenticated",)),
     "bobs": Namespace(subscribe=("user:bob",), publish=()),
     "feed": Namespace(subscribe=(), publish=("user:alice",)),
+    "members": Namespace(subscribe=("user:alice",), publish=("subscriber",)),
+    "wild": Namespace(subscribe=(), publish=(), insecure=True),
 }
+CONNECTIONS = [Route(endpoint, "") for endpoint in Endpoint if endpoint.connects]
 RAW = Route(Endpoint.RAW, "a")
 PLAIN = Route(Endpoint.PLAIN, "")
 ORIGIN = "Origin: http://h"
@@ -47,6 +58,9 @@ class Keeper:
         if name not in ("alice", "bob", "nobody"):
             raise AuthenticationFailed("unknown")
         return ANONYMOUS if name == "nobody" else Identity(name)
+
+    def authenticate_subscription(self, token: str) -> SubscriptionClaims:
+        raise AssertionError("nobody subscribes before there is a connection")
 
 
 def request(*fields: str, target: str = "/raw/a", host: str = "h") -> RequestHead:
@@ -115,9 +129,28 @@ class GatekeeperTests(SynchronousTestCase):
         self.assertEqual(self.refused(self.gate(), request(ORIGIN, "Cookie: c=alice")), (401, "unauthorized"))
         self.assertEqual(self.keeper.asked, [], "cookies are off: it is not looked at")
 
+    def test_cookie_of_the_same_page(self) -> None:
+        """Browsers send no Origin with a GET to the page's own; Sec-Fetch-Site says so, but never opens a WebSocket."""
+        same, cookie = "Sec-Fetch-Site: same-origin", "Cookie: c=alice"
+        sse = Route(Endpoint.SSE, "a")
+        self.assertEqual(self.user(self.gate(cookie="c"), request(same, cookie), sse), "alice")
+        for fields, route in (
+            ((same,), RAW),
+            (("Sec-Fetch-Site: same-site",), sse),
+            (("Sec-Fetch-Site: cross-site",), sse),
+            (("Sec-Fetch-Site: none",), sse),
+            ((same, same), sse),
+            ((same, "Origin: http://x"), sse),
+        ):
+            refused = self.refused(self.gate(cookie="c"), request(*fields, cookie), route)
+            self.assertEqual(refused, (403, "origin"), fields)
+
     def test_subprotocol(self) -> None:
         """The one of the address is selected where it is offered; the token never is, and can't come alone."""
+        centrifuge = Route(Endpoint.CENTRIFUGE, "")
         cases = [
+            (centrifuge, "bearer.alice, centrifuge-json", "centrifuge-json"),
+            (centrifuge, "centrifuge-protobuf, bearer.alice", "centrifuge-protobuf"),
             (RAW, "raw.v1, bearer.alice", "raw.v1"),
             (RAW, "bearer.alice, x, raw.v1", "raw.v1"),
             (PLAIN, "plain.v1, raw.v1, bearer.alice", "plain.v1"),
@@ -129,6 +162,7 @@ class GatekeeperTests(SynchronousTestCase):
             (PLAIN, "bearer.alice"),
             (RAW, "plain.v1, bearer.alice"),
             (PLAIN, "x, bearer.alice"),
+            (centrifuge, "bearer.alice"),
         ):
             head = request(f"Sec-WebSocket-Protocol: {offer}")
             self.assertEqual(self.refused(self.gate(), head, route), (400, "no_subprotocol"), offer)
@@ -214,6 +248,38 @@ class GatekeeperTests(SynchronousTestCase):
         self.assertEqual(gate.admit(token, PLAIN).identity, ANONYMOUS)
         self.assertEqual(self.refused(self.gate(), token, PLAIN), (403, "anonymous"))
 
+    def test_insecure(self) -> None:
+        """The switch for development lets nobody in everywhere."""
+        gate = self.gate(insecure=True)
+        self.assertEqual(gate.admit(request(), PLAIN).identity, ANONYMOUS)
+        self.assertEqual(gate.admit(request(), Route(Endpoint.SSE, "open:a")).identity, ANONYMOUS)
+        self.assertEqual(gate.admit(request("Authorization: Bearer nobody"), PLAIN).identity, ANONYMOUS)
+
+    def test_connections(self) -> None:
+        """/connection/*: what the request brings is checked at once; without, `Connect` says who it is, whoever may."""
+        for route in CONNECTIONS:
+            for gate in (self.gate(), self.gate(anonymous=True), self.gate(insecure=True)):
+                self.assertIsNone(gate.admit(request(), route).identity)
+            gate = self.gate(cookie="c")
+            self.assertEqual(self.user(gate, request(BEARER), route), "alice")
+            self.assertEqual(self.user(gate, request(ORIGIN, "Cookie: c=alice"), route), "alice")
+            self.assertEqual(self.refused(gate, request("Authorization: Bearer bad"), route), (401, "unauthorized"))
+            self.assertEqual(self.refused(gate, request(ORIGIN, "Cookie: c=bad"), route), (401, "unauthorized"))
+            self.assertEqual(self.refused(gate, request(target="/x?token=a"), route), (400, "token_in_query"))
+            self.assertEqual(self.refused(gate, request("Origin: http://x"), route), (403, "origin"))
+            admitted = gate.admit(request(target="/x?channel=a&history=x&since=x&cf_protocol_version=v2"), route)
+            self.assertEqual((admitted.channels, admitted.last, admitted.since), ((), 0, None))
+
+    def test_secrets_of_another_kind(self) -> None:
+        """/emulation and /api: host and origin; whatever stands where a credential might is not looked at."""
+        gate = self.gate(Http(allowed_hosts=("h",)))
+        for route in (Route(Endpoint.EMULATION, ""), Route(Endpoint.API, "", "publish")):
+            for head in (request(), request("Authorization: Bearer bad"), request(target="/api/x?token=a")):
+                self.assertIsNone(gate.admit(head, route).identity)
+            self.assertEqual(self.refused(gate, request("Origin: http://x"), route), (403, "origin"))
+            self.assertEqual(self.refused(gate, request(host="x"), route), (421, "wrong_host"))
+        self.assertEqual(self.keeper.asked, [])
+
     def test_channels(self) -> None:
         """raw: who may subscribe or publish; sse: subscribe; publish: publish."""
         table = {
@@ -222,6 +288,10 @@ class GatekeeperTests(SynchronousTestCase):
             "feed:a": "alice+raw alice+publish",
             "#alice": "alice+raw alice+sse alice+publish",
             "bobs:#alice": "",
+            "members:a": "alice+raw alice+sse",
+            "wild:a": "alice+raw alice+sse alice+publish bob+raw bob+sse bob+publish",
+            "wild:#alice": "alice+raw alice+sse alice+publish bob+raw bob+sse bob+publish",
+            "wild:$a": "",
             "$a": "",
         }
         for channel, allowed in table.items():
@@ -244,7 +314,8 @@ class GatekeeperTests(SynchronousTestCase):
             (request(wrong, target="/raw/a?x=%ff"), "nowhere:a", 400),
             (request(wrong), "nowhere:a", 401),
             (request(BEARER), "nowhere:a", 404),
-            (request(BEARER, target="/raw/a?echo=1"), "bobs:a", 403),
+            (request(BEARER, target="/raw/a?echo=1&since=x"), "feed:a", 403),
+            (request(BEARER, target="/raw/a?since=x"), "feed:a", 400),
         ]
         for head, channel, status in cases:
             self.assertEqual(self.refused(gate, head, Route(Endpoint.RAW, channel))[0], status)
@@ -270,6 +341,20 @@ class GatekeeperTests(SynchronousTestCase):
         self.assertEqual((admitted.echo, admitted.channels, admitted.event), (False, (), None))
         refused = self.refused(self.gate(), request(BEARER, target="/raw/a?echo=1"), Route(Endpoint.RAW, "open:a"))
         self.assertEqual(refused, (403, "echo"))
+
+    def test_recovery(self) -> None:
+        """`since` and `history` of the address; on /sse what a browser says about itself goes first."""
+        head = request(BEARER, "Last-Event-ID: ep:9", target="/sse/a?since=ep:7&history=3")
+        admitted = self.gate().admit(head, Route(Endpoint.SSE, "a"))
+        self.assertEqual((admitted.since, admitted.last), (StreamPosition(9, "ep"), 3))
+        admitted = self.gate().admit(head, RAW)
+        self.assertEqual((admitted.since, admitted.last), (StreamPosition(7, "ep"), 3))
+
+    def test_speech(self) -> None:
+        head = request("Sec-WebSocket-Protocol: centrifuge-protobuf", target="/x?cf_ws_frame_ping_pong=true")
+        admitted = self.gate().admit(head, Route(Endpoint.CENTRIFUGE, ""))
+        found = (admitted.subprotocol, admitted.protobuf, admitted.frame_pings)
+        self.assertEqual(found, ("centrifuge-protobuf", True, True))
 
     def test_prepare(self) -> None:
         """What the credential has to wait for; nothing where there is none, or one that is refused anyway."""

@@ -14,12 +14,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc.auth.keyring import Keyring, build_keyring, build_refresher
 from realtime_svc.auth.passwords import Cost, remove_user, set_user
+from realtime_svc.auth.revocations import RevocationList
 from realtime_svc.config import Auth, Jwt
 from realtime_svc.core.ports import Authenticator
-from realtime_svc.errors import AuthenticationFailed, ConfigError
+from realtime_svc.errors import AuthenticationFailed, ConfigError, ReplyError
 from realtime_svc.model import BasicCredential, BearerCredential, Credential, CredentialSource, Identity
-from tests.auth.bad_tokens import SETUP, bad_tokens, good_claims
-from tests.auth.forging import SECRET, es, forge
+from tests.auth.bad_tokens import SETUP, bad_subscription_tokens, bad_tokens, good_claims
+from tests.auth.forging import SECRET, es, forge, hs, nothing
 
 NOW = 1_800_000_000.0
 CHEAP = Cost(10, 1, 1)
@@ -49,6 +50,13 @@ class KeyringCase(SynchronousTestCase):
 
     def build(self, **changes: Any) -> Keyring:
         return build_keyring(self.config(**changes), at_once, lambda: NOW, Clock().seconds)
+
+    def subscription_cause(self, keyring: Authenticator, token: str) -> str:
+        try:
+            keyring.authenticate_subscription(token)
+        except AuthenticationFailed as failure:
+            return failure.cause
+        return "accepted"
 
     def cause(self, keyring: Authenticator, credential: Credential) -> str:
         keyring.prepare(credential)
@@ -113,6 +121,98 @@ class AuthenticatorTests(KeyringCase):
         """Is found before anybody tries to read it as one."""
         keyring = self.build(tokens={"device": "one.two.three-and-more"})
         self.assertEqual(keyring.authenticate(BearerCredential("one.two.three-and-more")), Identity("device"))
+
+
+class SubscriptionTests(KeyringCase):
+    """`authenticate_subscription`."""
+
+    def test_only_a_jwt_can_be_one(self) -> None:
+        """Not a static token, whatever it looks like, and not what is good for connecting."""
+        keyring = self.build(tokens={**TOKENS, "other": "one.two.three-and-more"})
+        good = SETUP.sign({**good_claims(NOW), "channel": "news"})
+        self.assertEqual(keyring.authenticate_subscription(good).channel, "news")
+        for token, cause in (
+            (TOKENS["device"], "malformed"),
+            ("one.two.three-and-more", "malformed"),
+            ("", "malformed"),
+            ("x" * 8193, "oversize"),
+            (SETUP.sign(good_claims(NOW)), "purpose"),
+        ):
+            self.assertEqual(self.subscription_cause(keyring, token), cause)
+        self.assertEqual(self.cause(keyring, BearerCredential(good)), "purpose")
+
+    def test_bad_tokens(self) -> None:
+        """None of the table gets in through the composite either."""
+        keyring = self.build()
+        table = bad_subscription_tokens(NOW)
+        accepted = [bad.name for bad in table if self.subscription_cause(keyring, bad.token) == "accepted"]
+        self.assertEqual(accepted, [])
+
+    def test_without_jwt(self) -> None:
+        """Nothing can be good."""
+        keyring = self.build(jwt=Jwt())
+        self.assertEqual(self.subscription_cause(keyring, SETUP.sign({"channel": "news"})), "unsupported")
+        self.assertEqual(self.subscription_cause(keyring, TOKENS["device"]), "unsupported")
+
+
+class RevocationTests(KeyringCase):
+    """What is revoked is refused by every keeper."""
+
+    def test_token(self) -> None:
+        """By its id: to connect and to subscribe; others of the same user are good."""
+        keyring = self.build()
+        keyring.revocations.revoke_token("a")
+        for token_id, cause in (("a", "revoked"), ("b", "accepted")):
+            claims = {**good_claims(NOW), "jti": token_id}
+            self.assertEqual(self.cause(keyring, BearerCredential(SETUP.sign(claims))), cause)
+            self.assertEqual(self.subscription_cause(keyring, SETUP.sign({**claims, "channel": "news"})), cause)
+
+    def test_user(self) -> None:
+        """Tokens issued until then, static tokens and passwords; others are not touched."""
+        keyring = self.build()
+        for user in ("42", "alice", "device"):
+            keyring.revocations.revoke_user(user, NOW - 1)
+        old = {**good_claims(NOW), "iat": NOW - 1}
+        for claims, cause in ((old, "revoked"), (good_claims(NOW), "accepted"), ({**old, "sub": "7"}, "accepted")):
+            self.assertEqual(self.cause(keyring, BearerCredential(SETUP.sign(claims))), cause)
+            self.assertEqual(self.subscription_cause(keyring, SETUP.sign({**claims, "channel": "news"})), cause)
+        self.assertEqual(self.cause(keyring, BearerCredential(TOKENS["device"])), "revoked")
+        self.assertEqual(self.cause(keyring, ALICE), "revoked")
+        self.assertEqual(self.cause(keyring, BasicCredential("alice", "wrong")), "password")
+
+    def test_reload(self) -> None:
+        """Forgets nothing."""
+        keyring = self.build()
+        keyring.revocations.revoke_token("a")
+        keyring.reload(self.config())
+        claims = {**good_claims(NOW), "jti": "a"}
+        self.assertEqual(self.cause(keyring, BearerCredential(SETUP.sign(claims))), "revoked")
+        self.assertEqual(self.subscription_cause(keyring, SETUP.sign({**claims, "channel": "news"})), "revoked")
+
+    def test_bound(self) -> None:
+        """The configuration says how many; a list that is given is used, an empty one too."""
+        keyring = self.build(revocations=1)
+        keyring.revocations.revoke_token("a")
+        self.assertRaises(ReplyError, keyring.revocations.revoke_token, "b")
+        given = RevocationList(5, lambda: NOW)
+        self.assertIs(build_keyring(self.config(), at_once, lambda: NOW, revocations=given).revocations, given)
+
+
+class InsecureTests(KeyringCase):
+    """`auth.insecure`."""
+
+    def test_short_secret(self) -> None:
+        """Is good there, and nowhere else."""
+        jwt = Jwt(algorithms=("HS256", "HS512"), secret="secret")
+        self.assertRaises(ConfigError, self.build, jwt=jwt)
+        keyring = self.build(jwt=jwt, insecure=True)
+        for algorithm, digest in (("HS256", "sha256"), ("HS512", "sha512")):
+            token = forge({"alg": algorithm}, good_claims(NOW), hs("secret", digest))
+            self.assertEqual(self.cause(keyring, BearerCredential(token)), "accepted")
+            token = forge({"alg": algorithm}, good_claims(NOW), hs("Secret", digest))
+            self.assertEqual(self.cause(keyring, BearerCredential(token)), "signature")
+        self.assertEqual(self.cause(keyring, BearerCredential(forge({"alg": "none"}, {}, nothing))), "algorithm")
+        self.assertRaises(ConfigError, keyring.reload, self.config(jwt=jwt))
 
 
 class ConfigTests(KeyringCase):

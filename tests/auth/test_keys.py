@@ -161,6 +161,24 @@ class LoadTests(SynchronousTestCase):
         assert found is not None
         self.assertEqual(found.material, SECRET.encode())
 
+    def test_insecure(self) -> None:
+        """A shared secret may be short, from either place; nothing else changes."""
+        short = self.file("short", b"s\n")
+        sources: list[dict[str, Any]] = [{"secret": "secret"}, {"key_file": short}, {"secret": SECRET}]
+        for source in sources:
+            config = Jwt(algorithms=("HS256", "HS384", "HS512"), **source)
+            (key,) = load_keys(config, insecure=True).keys
+            self.assertEqual(key.algorithms, {"HS256", "HS384", "HS512"})
+        weak = self.file("weak.pem", pem(rsa.generate_private_key(65537, 1024).public_key()))
+        for config in (
+            Jwt(algorithms=("HS256",), key_file=self.file("empty", b"\n")),
+            Jwt(algorithms=("HS256",), secret="ssh-ed25519 AAAA"),
+            Jwt(algorithms=("RS256",), key_file=weak),
+            Jwt(algorithms=("RS256",), secret="secret"),
+            Jwt(algorithms=("HS256",), jwks_file=self.file("jwks", b'{"keys":[{"kty":"oct","k":"QUFB"}]}')),
+        ):
+            self.assertRaises(ConfigError, load_keys, config, insecure=True)
+
     def test_errors(self) -> None:
         """Each names the key, the file where there is one, and a reason, never what the file holds."""
         rsa_public = pem(SETUP.first_rsa.public_key())

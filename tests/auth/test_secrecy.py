@@ -64,7 +64,8 @@ class SecrecyTests(SynchronousTestCase):
         )
         self.note(keyring, keyring.jwt, load_keys(jwt), load_keys(jwt).keys, PasswordFile.load(self.passwords))
         self.note(new_hash(CANARY, CHEAP))
-        token = forge({"alg": "HS256", "kid": CANARY}, {"sub": "1", "exp": NOW + 1, "jti": CANARY}, hs(self.secret))
+        claims = {"sub": "1", "exp": NOW + 1, "jti": CANARY, "meta": {"a": CANARY}}
+        token = forge({"alg": "HS256", "kid": CANARY}, claims, hs(self.secret))
         for credential in (
             BearerCredential(CANARY),
             BearerCredential(CANARY + "x"),
@@ -79,6 +80,11 @@ class SecrecyTests(SynchronousTestCase):
             self.note(credential)
             keyring.prepare(credential)
             self.attempt(keyring.authenticate, credential)
+            if isinstance(credential, BearerCredential):
+                self.attempt(keyring.authenticate_subscription, credential.token)
+        self.attempt(
+            keyring.authenticate_subscription, forge({"alg": "HS256"}, {**claims, "channel": "a"}, hs(self.secret))
+        )
         self.attempt(bearer_or_basic, f"Bearer {CANARY} {CANARY}")
         self.attempt(bearer_or_basic, f"Basic {CANARY}")
         self.attempt(bearer, CANARY + "\n", CredentialSource.MESSAGE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from realtime_svc.auth.keys import load_keys
 from realtime_svc.auth.tools import explain_token, make_token
 from realtime_svc.config import Jwt
 from realtime_svc.errors import ConfigError
-from realtime_svc.model import Identity
-from tests.auth.bad_tokens import SETUP, bad_tokens, good_claims
+from realtime_svc.model import Grant, Identity, SubscriptionClaims
+from tests.auth.bad_tokens import SETUP, bad_subscription_tokens, bad_tokens, good_claims
 from tests.auth.forging import SECRET, pem
 from tests.auth.test_keys import private_pem
 
@@ -43,7 +44,8 @@ class MakeTests(SynchronousTestCase):
         config = SETUP.config(self.folder)
         token = make_token(config, "42", 60, NOW, {"name": "Zoë"})
         self.assertEqual(
-            self.accepts(config, token), Identity("42", '{"name":"Zoë"}'.encode(), NOW + 60 + config.leeway)
+            self.accepts(config, token),
+            Identity("42", '{"name":"Zoë"}'.encode(), NOW + 60 + config.leeway, issued_at=NOW),
         )
 
     def test_with_private_keys(self) -> None:
@@ -59,8 +61,49 @@ class MakeTests(SynchronousTestCase):
         config = Jwt(algorithms=("ES256",), key_file=public, require_expiry=False)
         private = self.write("private.pem", private_pem(SETUP.p256))
         self.assertEqual(
-            self.accepts(config, make_token(config, "", None, NOW, private_key_file=private)), Identity("")
+            self.accepts(config, make_token(config, "", None, NOW, private_key_file=private)),
+            Identity("", issued_at=NOW),
         )
+
+    def test_more_claims(self) -> None:
+        """All that `claims.py` knows can be asked for; with a channel it is a subscription token."""
+        config = SETUP.config(self.folder)
+        more = {"jti": "a", "meta": {"x": 1}, "channels": ["news"], "expire_at": 0}
+        identity = self.accepts(config, make_token(config, "42", 60, NOW, more=more))
+        self.assertEqual(identity, Identity("42", None, None, b'{"x":1}', "a", NOW, {"news": Grant()}))
+        token = make_token(config, "42", 60, NOW, [1], more={"channel": "$a", "expire_at": NOW + 5})
+        keeper = JwtKeeper(config, load_keys(config), lambda: NOW)
+        grant = Grant(b"[1]", expires_at=NOW + 5 + config.leeway)
+        self.assertEqual(keeper.authenticate_subscription(token), SubscriptionClaims("42", "$a", grant, issued_at=NOW))
+
+    def test_short_secret(self) -> None:
+        """Signs without a word where the server takes it."""
+        config = Jwt(algorithms=("HS256",), secret="secret")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            token = make_token(config, "42", 60, NOW, insecure=True)
+        keeper = JwtKeeper(config, load_keys(config, insecure=True), lambda: NOW)
+        self.assertEqual(keeper.authenticate(token).user, "42")
+
+    def test_claims_that_would_be_refused(self) -> None:
+        """Are not signed; the values are not repeated."""
+        config = SETUP.config(self.folder)
+        cases: list[tuple[dict[str, Any], str]] = [
+            ({"channel": "a canary"}, "channel"),
+            ({"channel": ""}, "channel"),
+            ({"channels": ["news", "a canary"]}, "channel"),
+            ({"jti": "canary\n"}, "token"),
+            ({"meta": ["canary"]}, "token"),
+            ({"info": "canary" * 1000}, "token"),
+            ({"expire_at": NOW * 1000}, "token"),
+            ({"expire_at": NOW - 60}, "token"),
+            ({"channels": [f"canary{number}" for number in range(129)]}, "token"),
+            ({"channels": ["canary" * 40] * 30}, "token"),
+        ]
+        for more, key in cases:
+            error = self.assertRaises(ConfigError, make_token, config, "42", 60, NOW, more=more)
+            self.assertEqual(error.key, key, str(more)[:60])
+            self.assertNotIn("canary", str(error))
 
     def test_errors(self) -> None:
         """What can't be made says why."""
@@ -115,9 +158,23 @@ class ExplainTests(SynchronousTestCase):
             self.explain(SETUP.sign({**claims, "sub": ""}))[-1], "verdict: accepted for an anonymous client"
         )
 
+    def test_subscription(self) -> None:
+        """What a subscription token is good for; one without an end never ends."""
+        claims = {**good_claims(NOW), "channel": "news", "expire_at": 0}
+        lines = self.explain(SETUP.sign(claims))
+        self.assertEqual(
+            lines[-2:], ["expire_at: never", 'verdict: accepted for a subscription of user "42" to "news"']
+        )
+        lines = self.explain(SETUP.sign({**claims, "sub": "", "expire_at": NOW + 60}))
+        expected = [
+            "expire_at: 2027-01-15T08:01:00+00:00 (in 60 s)",
+            'verdict: accepted for a subscription of an anonymous client to "news"',
+        ]
+        self.assertEqual(lines[-2:], expected)
+
     def test_every_bad_token(self) -> None:
         """Each has a verdict of its cause; all lines are printable ASCII, and none holds the signature."""
-        for bad in bad_tokens(NOW):
+        for bad in (*bad_tokens(NOW), *bad_subscription_tokens(NOW)):
             lines = self.explain(bad.token)
             self.assertTrue(lines[-1].startswith("verdict: refused: "), bad.name)
             self.assertTrue(all(line.isascii() and line.isprintable() for line in lines), bad.name)

@@ -77,9 +77,9 @@ class FakeConnection:
     def hello(self) -> None:
         self.deliver({"hello": {"client": "c-1", "user": "42", "version": "1", "max_size": 65536}})
 
-    def ok(self, position: int = -1) -> None:
+    def ok(self, position: int = -1, **fields: Any) -> None:
         """Answer a command that was sent: the last one."""
-        self.deliver({"ok": "x", "id": self.sent[position]["id"]})
+        self.deliver({"ok": "x", **fields, "id": self.sent[position]["id"]})
 
     def error(self, code: int, *, temporary: bool = False, position: int = -1) -> None:
         error = {"code": code, "message": "no", "temporary": temporary}

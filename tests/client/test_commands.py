@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from realtime_svc.client import (
     ClientStopped,
     CommandError,
     CommandTimeout,
     ConnectionClosed,
+    History,
+    Message,
+    PresenceCounts,
+    ProtocolViolation,
     SendBufferFull,
+    StreamPosition,
     TooManyCommands,
 )
 from realtime_svc.client.commands import MAX_WAITING
@@ -32,6 +39,94 @@ class CommandTests(ClientCase):
         self.assertIsNone(self.successResultOf(second))
         connection.ok(0)
         self.assertIsNone(self.successResultOf(first))
+
+    def test_publish_where_history_is_kept(self) -> None:
+        """Its place is the result; a key of one's own makes it safe to try again."""
+        connection = self.connect()
+        publishing = self.client.publish("chat", 1, key="k")
+        self.assertEqual(connection.sent[-1], {"publish": "chat", "data": 1, "key": "k", "id": 1})
+        connection.ok(offset=8, epoch="e")
+        self.assertEqual(self.successResultOf(publishing), StreamPosition(8, "e"))
+
+    def test_what_is_asked_and_answered(self) -> None:
+        """Each command as it goes out, an answer, and what the caller gets of it."""
+        at_7, somebody = StreamPosition(7, "e"), {"client": "c2", "user": "7", "info": {"n": 1}}
+        said = {"message": "chat", "data": "x", "offset": 7, "from": somebody}
+        table: tuple[tuple[str, tuple[Any, ...], dict[str, Any], dict[str, Any], dict[str, Any], object], ...] = (
+            (
+                "history",
+                ("chat",),
+                {},
+                {"history": "chat"},
+                {"messages": [said], "offset": 7, "epoch": "e"},
+                History([Message("chat", "x", somebody, {}, 7)], at_7),
+            ),
+            (
+                "history",
+                ("chat", 5),
+                {"since": at_7, "reverse": True},
+                {"history": "chat", "limit": 5, "since": "e:7", "reverse": True},
+                {"messages": [], "offset": 0, "epoch": "f"},
+                History([], StreamPosition(0, "f")),
+            ),
+            (
+                "history",
+                ("chat", 0),
+                {},
+                {"history": "chat", "limit": 0},
+                {"messages": [], "offset": 7, "epoch": "e"},
+                History([], at_7),
+            ),
+            ("presence", ("chat",), {}, {"presence": "chat"}, {"members": [somebody]}, [somebody]),
+            (
+                "presence_stats",
+                ("chat",),
+                {},
+                {"presence": "chat", "stats": True},
+                {"clients": 3, "users": 2},
+                PresenceCounts(3, 2),
+            ),
+            ("call", ("sum", [1, 2]), {}, {"call": "sum", "data": [1, 2]}, {"data": 3}, 3),
+            ("call", ("sum",), {}, {"call": "sum", "data": None}, {"data": None}, None),
+        )
+        connection = self.connect()
+        for method, arguments, options, command, answer, result in table:
+            asking = getattr(self.client, method)(*arguments, **options)
+            self.assertEqual({**command, "id": connection.last_id()}, connection.sent[-1])
+            connection.ok(**answer)
+            self.assertEqual(result, self.successResultOf(asking), command)
+
+    def test_answers_that_are_none(self) -> None:
+        """The caller learns it; the connection stays."""
+        connection = self.connect()
+        for method, answer in (
+            ("history", {"messages": []}),
+            ("history", {"messages": {}, "offset": 0, "epoch": "e"}),
+            ("history", {"messages": [1], "offset": 0, "epoch": "e"}),
+            ("history", {"messages": [{}], "offset": 0, "epoch": "e"}),
+            ("history", {"offset": 0, "epoch": "e"}),
+            ("history", {"messages": [], "offset": True, "epoch": "e"}),
+            ("presence", {}),
+            ("presence", {"members": ["c2"]}),
+            ("presence_stats", {"clients": 1}),
+            ("presence_stats", {"clients": 1, "users": -1}),
+        ):
+            asking = getattr(self.client, method)("chat")
+            connection.ok(**answer)
+            self.failureResultOf(asking, ProtocolViolation)
+        self.assertEqual(connection.closes, [])
+
+    def test_all_fail_when_it_is_over(self) -> None:
+        connection = self.connect()
+        self.client.stop()
+        connection.lose(1000)
+        for asking in (
+            self.client.history("chat"),
+            self.client.presence("chat"),
+            self.client.presence_stats("chat"),
+            self.client.call("f"),
+        ):
+            self.failureResultOf(asking, ClientStopped)
 
     def test_refused(self) -> None:
         connection = self.connect()

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc.client import plain
 from realtime_svc.client.errors import ProtocolViolation
 from realtime_svc.client.plain import Message
+from realtime_svc.model import StreamPosition
 
 
 class EncodeTests(SynchronousTestCase):
@@ -20,6 +21,8 @@ class EncodeTests(SynchronousTestCase):
         )
         for data, tags, line in table:
             self.assertEqual(plain.encode(plain.publish_command("c", data, tags)), line)
+        with_key = plain.publish_command("c", 1, None, "k")
+        self.assertEqual(plain.encode(with_key), '{"publish":"c","data":1,"key":"k"}')
 
     def test_what_json_can_not_hold(self) -> None:
         for data in (float("nan"), float("inf"), "\ud800", {1, 2}, [b"x"]):
@@ -51,6 +54,7 @@ class DecodeTests(SynchronousTestCase):
             ({"message": "c", "data": [1]}, Message("c", [1], None, {})),
             ({"message": "c", "data": None, "from": sender}, Message("c", None, sender, {})),
             ({"message": "c", "b64data": "AP8=", "tags": {"e": "x"}}, Message("c", b"\0\xff", None, {"e": "x"})),
+            ({"message": "c", "data": 1, "offset": 7}, Message("c", 1, None, {}, 7)),
             ({"message": "c", "b64data": ""}, Message("c", b"", None, {})),
         )
         for fields, message in table:
@@ -60,6 +64,15 @@ class DecodeTests(SynchronousTestCase):
         table: tuple[tuple[Any, dict[str, Any]], ...] = (
             (plain.read_message, {"message": 1}),
             (plain.read_message, {"message": "c", "from": "x"}),
+            (plain.read_message, {"message": "c", "offset": "7"}),
+            (plain.read_message, {"message": "c", "offset": -1}),
+            (plain.read_message, {}),
+            (plain.read_position, {"epoch": 1, "offset": 1}),
+            (plain.read_position, {"epoch": "e"}),
+            (plain.read_position, {"epoch": "e", "offset": 1.0}),
+            (lambda fields: plain.read_member(fields, "join"), {"join": 1, "from": {}}),
+            (lambda fields: plain.read_member(fields, "join"), {"join": "c"}),
+            (lambda fields: plain.read_member(fields, "leave"), {"leave": "c", "from": "x"}),
             (plain.read_message, {"message": "c", "tags": []}),
             (plain.read_message, {"message": "c", "b64data": "?"}),
             (plain.read_message, {"message": "c", "b64data": 1}),
@@ -71,6 +84,10 @@ class DecodeTests(SynchronousTestCase):
         )
         for read, fields in table:
             self.assertRaises(ProtocolViolation, read, fields)
+
+    def test_position(self) -> None:
+        self.assertEqual(plain.read_position({"epoch": "e", "offset": 0}), StreamPosition(0, "e"))
+        self.assertIsNone(plain.read_position({"ok": "publish"}))
 
     def test_error(self) -> None:
         error = plain.read_error({"error": {"code": 111, "message": "too many requests", "temporary": True}})

@@ -4,115 +4,98 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from hypothesis import given, settings
+from twisted.trial.unittest import TestCase
 
-from realtime_svc.core.ports import Broker
-from realtime_svc.driver import run
+from realtime_svc.core.ports import Broker, Clock
 from realtime_svc.engines.broker_memory import MemoryBroker
-from realtime_svc.model import ClientInfo, Publication
-from tests.fakes import DelayingBroker
-
-SECONDS = 10.0  # more than any broker here takes for what a test gives it
-
-
-class BrokerContract:
-    """Mix it into a `TestCase` that gives `make_broker`. `self.clock` drives brokers that answer later."""
-
-    def make_broker(self, clock: Clock) -> Broker:
-        raise NotImplementedError
-
-    def setUp(self) -> None:
-        self.clock: Any = Clock()
-        self.broker = self.make_broker(self.clock)
-        self.received: list[Publication] = []
-        self.accepted: list[str] = []
-
-    def receive(self, publication: Publication) -> None:
-        self.received.append(publication)
-
-    def publish(self: Any, publication: Publication, name: str = "") -> None:
-        def done(result: None, error: BaseException | None) -> None:
-            self.assertIsNone(error)
-            self.accepted.append(name)
-
-        run(self.broker.publish(publication), done)
-
-    def settle(self) -> None:
-        for _ in range(100):
-            self.clock.advance(SECONDS / 100)
-
-    def test_every_field_arrives(self: Any) -> None:
-        publication = Publication(
-            "bytes:x", b"\x00\xff", False, True, {"event": "e"}, ClientInfo("c", "u", b'{"n":1}'), exclude="c"
-        )
-        self.broker.on_publication(self.receive)
-        self.publish(publication)
-        self.settle()
-        self.assertEqual([publication], self.received)
-
-    def test_publication_without_a_channel(self: Any) -> None:
-        self.broker.on_publication(self.receive)
-        self.publish(Publication("", b"1"))
-        self.settle()
-        self.assertEqual([""], [publication.channel for publication in self.received])
-
-    def test_order_of_a_channel_is_that_of_the_calls(self: Any) -> None:
-        """Also where the publisher does not wait for the answers."""
-        self.broker.on_publication(self.receive)
-        for number in range(50):
-            self.publish(Publication("x" if number % 2 else "y", b"%d" % number), str(number))
-        self.settle()
-        for channel, first in (("x", 1), ("y", 0)):
-            found = [int(publication.data) for publication in self.received if publication.channel == channel]
-            self.assertEqual(list(range(first, 50, 2)), found)
-
-    def test_each_is_delivered_once_and_answered_once(self: Any) -> None:
-        self.broker.on_publication(self.receive)
-        for number in range(20):
-            self.publish(Publication("x", b"%d" % number), str(number))
-        self.settle()
-        self.assertEqual(20, len(self.received))
-        self.assertEqual([str(number) for number in range(20)], sorted(self.accepted, key=int))
-
-    def test_publishing_out_of_a_delivery(self: Any) -> None:
-        """Nothing is lost and nothing comes twice when who receives publishes, too."""
-
-        def reply(publication: Publication) -> None:
-            self.received.append(publication)
-            if publication.channel == "question":
-                self.publish(Publication("answer", publication.data))
-
-        self.broker.on_publication(reply)
-        self.publish(Publication("question", b"1"))
-        self.settle()
-        self.assertEqual(["question", "answer"], [publication.channel for publication in self.received])
-
-    def test_nobody_listens(self: Any) -> None:
-        self.publish(Publication("x", b"1"), "x")
-        self.settle()
-        self.assertEqual(["x"], self.accepted)
+from realtime_svc.model import Publication, StreamOptions, StreamPosition
+from tests.contracts import reference
+from tests.contracts.broker_delivery import DeliveryContract
+from tests.contracts.broker_freshness import FreshnessContract
+from tests.contracts.broker_streams import StreamContract
+from tests.contracts.reference import CHANNELS, STEPS, WINDOW, ReferenceBroker, Step
+from tests.fakes_engines import DELAY, DelayingBroker
 
 
-class MemoryBrokerTests(BrokerContract, SynchronousTestCase):
+class BrokerContract(DeliveryContract, StreamContract, FreshnessContract):
+    """Mix it into a `TestCase` that gives `make_broker`, whose idempotency window is `reference.WINDOW`."""
+
+    def test_any_calls(self) -> None:
+        """In any order, the answers and deliveries are those of the reference."""
+
+        @given(STEPS)
+        @settings(deadline=None, max_examples=150)
+        def check(steps: list[Step]) -> None:
+            self.setUp()
+            self.finish(self.compare(steps))
+
+        check()
+
+    async def compare(self, steps: list[Step]) -> None:
+        """Epochs are matched with the reference's as they turn up; each of its own must be new."""
+        model = ReferenceBroker()
+        epochs: dict[str, int] = {"": 0}
+
+        def known(position: StreamPosition | None, expected: Any) -> Any:
+            if position is None:
+                return None
+            if position.epoch not in epochs and expected and expected[0] not in epochs.values():
+                epochs[position.epoch] = expected[0]
+            return (epochs.get(position.epoch), position.offset)
+
+        await self.subscribe(*CHANNELS)
+        for number, step in enumerate(steps):
+            match step:
+                case reference.Publish(channel, options):
+                    result = await self.publish(b"%d" % number, channel, options)
+                    position, fresh = model.publish(channel, options, number)
+                    self.assertEqual((position, fresh), (known(result.position, position), result.fresh), step)
+                case reference.History(channel, query, meta_ttl):
+                    page = await self.history(query, channel, meta_ttl)
+                    found, position = model.history(channel, query, meta_ttl)
+                    self.assertEqual(position, known(page.position, position), step)
+                    self.assertEqual(found, [(item.offset, int(item.data)) for item in page.publications], step)
+                case reference.Remove(channel):
+                    await self.ask(self.broker.remove_history(channel))
+                    model.remove_history(channel)
+                case reference.Wait(seconds):
+                    self.clock.advance(seconds)
+                    model.now += seconds
+        for channel in CHANNELS:
+            told = [(*known(item.position, None), int(item.data)) for item in await self.delivered(channel)]
+            self.assertEqual(model.delivered[channel], told)
+
+
+class MemoryBrokerTests(BrokerContract, TestCase):
     """The broker of one process."""
 
     def make_broker(self, clock: Clock) -> Broker:
-        return MemoryBroker()
-
-    def test_never_waits(self) -> None:
-        """Delivered and answered in the same call."""
-        self.broker.on_publication(self.receive)
-        self.publish(Publication("x", b"1"), "x")
-        self.assertEqual((1, ["x"]), (len(self.received), self.accepted))
+        return MemoryBroker(clock, idempotency_window=WINDOW)
 
 
-class DelayedMemoryBrokerTests(BrokerContract, SynchronousTestCase):
-    """The same, each answer delayed: so what calls a broker is used to waiting."""
+class LateAnswersTests(BrokerContract, TestCase):
+    """The same, each answer delayed: calls take effect before those that made them know."""
+
+    effects = False
 
     def make_broker(self, clock: Clock) -> Broker:
-        return DelayingBroker(MemoryBroker(), clock)
+        return DelayingBroker(MemoryBroker(clock, idempotency_window=WINDOW), clock, effects=self.effects)
 
-    def test_waits(self) -> None:
-        self.publish(Publication("x", b"1"), "x")
-        self.assertEqual([], self.accepted)
+    def turn(self) -> None:
+        self.clock.advance(DELAY)
+
+    async def test_waits(self) -> None:
+        """Else this suite shows nothing more than the one above."""
+        answer = self.start(self.broker.publish(Publication("", b"1"), StreamOptions()))
+        self.assertNoResult(answer)
+        self.assertEqual(0 if self.effects else 1, len(self.received))
+        self.turn()
+        await answer
+        self.assertEqual(1, len(self.received))
+
+
+class LateEffectsTests(LateAnswersTests):
+    """The same, each call delayed as a whole: other calls are made before it takes effect."""
+
+    effects = True

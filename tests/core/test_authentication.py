@@ -55,7 +55,7 @@ class AuthenticationTests(SynchronousTestCase):
     def test_nothing_is_delivered_before(self) -> None:
         """Neither a channel's publication nor a broadcast to the whole server."""
         waiting, alice = self.world.connect(None), self.world.connect()
-        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.world.node.broadcast(b"1"))))
+        self.assertIsNone(self.successResultOf(Deferred.fromCoroutine(self.world.node.publishing.broadcast(b"1"))))
         self.assertEqual(([], 1), (waiting.take(), len(alice.take())))
 
     def test_no_message_in_time(self) -> None:
@@ -88,9 +88,9 @@ class AuthenticationTests(SynchronousTestCase):
         transport = self.world.connect(channels=("x",))
         transport.type('{"auth":"a"}')
         self.assertEqual([{"ok": "auth", "user": "alice"}], transport.take())
-        self.assertEqual([("connect", "alice")], self.world.fake_hooks.calls)
+        self.assertEqual([("connect", "alice"), ("subscribe", "x")], self.world.fake_hooks.calls)
         assert transport.session is not None
-        self.assertEqual({"x"}, transport.session.channels)
+        self.assertEqual({"x"}, set(transport.session.channels))
 
     def test_anonymous_becomes_somebody_once(self) -> None:
         world = World(namespaces=ALL, anonymous=True, connections_per_user=1)

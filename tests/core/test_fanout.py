@@ -6,11 +6,11 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.core.fanout import fan_out
+from realtime_svc.core.fanout import Encodings, fan_out
 from realtime_svc.core.messages import Reply
-from realtime_svc.core.session import Session
-from realtime_svc.model import Publication
-from realtime_svc.wire.frames import Frame
+from realtime_svc.core.ports import Frame
+from realtime_svc.core.subscription import Subscription
+from realtime_svc.model import Grant, Publication
 from realtime_svc.wire.plain import PlainDialect
 from realtime_svc.wire.raw import RawDialect
 from tests.fakes import FakeTransport, World
@@ -40,14 +40,22 @@ class FanOutTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.world = World(queue_size=4096)
 
-    def sessions(self, *transports: FakeTransport) -> list[Session]:
-        return [transport.session for transport in transports if transport.session is not None]
+    def fan_out(self, publication: Publication, *transports: FakeTransport) -> None:
+        """To live subscriptions of these clients."""
+        subscriptions = []
+        for transport in transports:
+            assert transport.session is not None
+            subscription = Subscription(transport.session, "x", Grant(), server_side=False)
+            subscription.line = None
+            subscription.settle()
+            subscriptions.append(subscription)
+        fan_out(Encodings(publication), subscriptions)
 
     def test_encodes_once_and_writes_the_same_frame_to_all(self) -> None:
         dialect, raw = CountingPlain(), RawDialect()
         plain = [self.world.connect(dialect=dialect) for _ in range(50)]
         others = [self.world.connect(dialect=raw) for _ in range(50)]
-        fan_out(Publication("x", b'{"n":1}'), self.sessions(*plain, *others))
+        self.fan_out(Publication("x", b'{"n":1}'), *plain, *others)
         self.assertEqual(1, dialect.encoded["Message"])
         self.assertEqual(1, len({id(transport.frames[-1]) for transport in plain}))
         self.assertEqual(1, len({id(transport.frames[-1].wire) for transport in others}))
@@ -56,19 +64,19 @@ class FanOutTests(SynchronousTestCase):
     def test_excluded_sender(self) -> None:
         sender, other = self.world.connect(), self.world.connect()
         assert sender.session is not None
-        fan_out(Publication("x", b"1", exclude=sender.session.id), self.sessions(sender, other))
+        self.fan_out(Publication("x", b"1", exclude=sender.session.id), sender, other)
         self.assertEqual((0, 1), (len(sender.take()), len(other.take())))
 
     def test_nothing_is_encoded_for_nobody(self) -> None:
         dialect = CountingPlain()
         sender = self.world.connect(dialect=dialect)
         assert sender.session is not None
-        fan_out(Publication("x", b"1", exclude=sender.session.id), [sender.session])
+        self.fan_out(Publication("x", b"1", exclude=sender.session.id), sender)
         self.assertEqual(0, dialect.encoded["Message"])
 
     def test_protocol_that_does_not_say_such_things(self) -> None:
         mute, other = self.world.connect(dialect=Mute()), self.world.connect()
-        fan_out(Publication("x", b"1"), self.sessions(mute, other))
+        self.fan_out(Publication("x", b"1"), mute, other)
         self.assertEqual((0, 1), (len(mute.take()), len(other.take())))
 
     def test_slow_consumer_is_cut_and_the_others_go_on(self) -> None:
@@ -76,7 +84,7 @@ class FanOutTests(SynchronousTestCase):
         slow, fast = self.world.connect(room=1), self.world.connect()
         publication = Publication("x", b'"%s"' % (b"x" * 1000))
         for _ in range(6):
-            fan_out(publication, self.sessions(slow, fast))
+            self.fan_out(publication, slow, fast)
         self.assertEqual(6, len(fast.take()))
         self.assertEqual(3008, slow.closed and slow.closed.code)
         self.assertEqual(["hello", "bye"], [next(iter(message)) for message in slow.take()])
@@ -85,6 +93,6 @@ class FanOutTests(SynchronousTestCase):
 
     def test_many_sizes_count_what_is_framed(self) -> None:
         before = self.world.instruments.bytes_out
-        fan_out(Publication("x", b'"%s"' % (b"x" * 300)), self.sessions(self.world.connect(dialect=RawDialect())))
+        self.fan_out(Publication("x", b'"%s"' % (b"x" * 300)), self.world.connect(dialect=RawDialect()))
         self.assertEqual(302 + 4, self.world.instruments.bytes_out - before)
         self.assertEqual(1, self.world.instruments.messages_out["raw"])

@@ -8,7 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc import errors
-from realtime_svc.model import Publication
+from realtime_svc.core.session import Session
+from realtime_svc.core.subscription import Subscription
+from realtime_svc.model import Grant, Publication
 from tests.fakes import World
 
 
@@ -22,27 +24,32 @@ class HubTests(SynchronousTestCase):
         assert self.first.session is not None and self.second.session is not None
         self.sessions = self.first.session, self.second.session
 
+    def subscribe(self, session: Session, channel: str) -> None:
+        subscription = Subscription(session, channel, Grant(), server_side=False)
+        self.assertTrue(self.hub.subscribe(subscription).activate(subscription, None))
+
     def test_subscribers_come_in_order_and_leave(self) -> None:
         one, two = self.sessions
-        self.hub.subscribe(two, "x")
-        self.hub.subscribe(one, "x")
+        self.subscribe(two, "x")
+        self.subscribe(one, "x")
         self.assertEqual((two, one), self.hub.subscribers("x"))
-        self.assertTrue(self.hub.unsubscribe(two, "x"))
-        self.assertFalse(self.hub.unsubscribe(two, "x"))
+        self.assertFalse(self.hub.unsubscribe(two.channels["x"]), "it was not the last one")
         self.assertEqual((one,), self.hub.subscribers("x"))
+        self.assertTrue(self.hub.unsubscribe(one.channels["x"]))
+        self.assertEqual({}, self.hub.channels)
         self.assertEqual((), self.hub.subscribers("y"))
 
     def test_nothing_is_left_of_who_has_left(self) -> None:
         one, _ = self.sessions
         for channel in ("x", "y", "z"):
-            self.hub.subscribe(one, channel)
+            self.subscribe(one, channel)
         self.first.leave()
-        self.assertEqual(([], set()), ([c for c in "xyz" if self.hub.subscribers(c)], one.channels))
+        self.assertEqual(([], {}), ([c for c in "xyz" if self.hub.subscribers(c)], one.channels))
         self.assertNotIn(one.id, self.hub.sessions)
 
     def test_delivery_goes_to_the_channel_only(self) -> None:
         one, _ = self.sessions
-        self.hub.subscribe(one, "x")
+        self.subscribe(one, "x")
         self.hub.deliver(Publication("x", b"1"))
         self.hub.deliver(Publication("y", b"2"))
         self.assertEqual(([{"message": "x", "data": 1}], []), (self.first.take(), self.second.take()))
@@ -62,7 +69,7 @@ class HubTests(SynchronousTestCase):
     def test_what_is_published_out_of_a_delivery_comes_after_it_for_all(self) -> None:
         """As user code does when a slow client is cut in the middle of one."""
         for session in self.sessions:
-            self.hub.subscribe(session, "x")
+            self.subscribe(session, "x")
         write = self.first.write
 
         def publish_once(frame: Any) -> None:

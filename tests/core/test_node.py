@@ -12,7 +12,7 @@ from realtime_svc import errors
 from realtime_svc.config import Namespace
 from realtime_svc.core.messages import Publish
 from realtime_svc.errors import ErrorCode, Refusal, ReplyError
-from realtime_svc.model import ANONYMOUS, ClientInfo, Identity
+from realtime_svc.model import ANONYMOUS, ClientInfo, Grant, Identity
 from tests.fakes import RAW, World, error
 
 NAMESPACES = {
@@ -95,12 +95,13 @@ class SubscribeTests(Case):
         """Permissions do not hold for it; names, limits and namespaces do."""
         session = self.world.connect(ANONYMOUS).session
         assert session is not None
-        self.node.force_subscribe(session, "closed:x")
-        self.node.force_subscribe(session, "#bob")
-        for channel, code in (("#bob", 105), ("bad/name", 107), ("nowhere:x", 102)):
-            self.assertEqual(code, self.assertRaises(ReplyError, self.node.force_subscribe, session, channel).number)
-        self.node.force_subscribe(session, "x")
-        self.assertEqual(106, self.assertRaises(ReplyError, self.node.force_subscribe, session, "y").number)
+        subscribe = self.node.control.subscribe_session
+        for channel in ("closed:x", "#bob", "$x"):
+            self.done(subscribe(session, channel, Grant()))
+        for channel, code in (("#bob", 105), ("bad/name", 107), ("y", 106)):
+            self.assertEqual(code, self.refused(subscribe(session, channel, Grant()))[0])
+        self.done(self.node.control.unsubscribe_session(session, "#bob"))
+        self.assertEqual(102, self.refused(subscribe(session, "nowhere:x", Grant()))[0])
 
     def test_user_code_comes_late(self) -> None:
         """The client has left: nothing of it is left behind."""
@@ -108,8 +109,8 @@ class SubscribeTests(Case):
             session = self.world.connect().session
             assert session is not None
             leave(session)
-            self.node.force_subscribe(session, "x")
-            self.node.unsubscribe(session, "x")
+            self.done(self.node.control.subscribe_session(session, "x", Grant()))
+            self.done(self.node.control.unsubscribe_session(session, "x"))
             self.assertEqual(((), 0), (self.node.hub.subscribers("x"), self.world.instruments.subscriptions))
 
 
@@ -136,23 +137,23 @@ class PublishTests(Case):
         ):
             command = Publish(channel, data.encode())
             identity = Identity(user)
-            work = self.node.publish(command, identity=identity, publisher=ClientInfo("c", user))
+            work = self.node.publishing.publish(command, identity=identity, publisher=ClientInfo("c", user))
             if answer is None:
                 self.done(work)
             else:
                 self.assertEqual(answer, self.refused(work), (user, channel, data[:40]))
 
     def test_server_may_publish_anywhere_but_not_anything(self) -> None:
-        self.done(self.node.publish(Publish("closed:x", b"1")))
-        self.assertEqual((107, "Invalid JSON"), self.refused(self.node.publish(Publish("closed:x", b"x"))))
+        self.done(self.node.publishing.publish(Publish("closed:x", b"1")))
+        self.assertEqual((107, "Invalid JSON"), self.refused(self.node.publishing.publish(Publish("closed:x", b"x"))))
         self.assertEqual(
-            (107, "$: not one of the enum"), self.refused(self.node.publish(Publish("checked:x", b'"bad"')))
+            (107, "$: not one of the enum"), self.refused(self.node.publishing.publish(Publish("checked:x", b'"bad"')))
         )
 
     def test_event_chooses_the_schema(self) -> None:
-        self.done(self.node.publish(Publish("checked:x", b"1")))
-        self.done(self.node.publish(Publish("checked:x", b"2", tags={"event": "join", "other": "y"})))
-        self.done(self.node.publish(Publish("x", b"3")))
+        self.done(self.node.publishing.publish(Publish("checked:x", b"1")))
+        self.done(self.node.publishing.publish(Publish("checked:x", b"2", tags={"event": "join", "other": "y"})))
+        self.done(self.node.publishing.publish(Publish("x", b"3")))
         self.assertEqual([("checked", "message", 1), ("checked", "join", 2)], self.world.validator.asked)
 
     def test_everybody_gets_it_but_a_raw_sender(self) -> None:
@@ -189,14 +190,14 @@ class PublishTests(Case):
         self.assertFalse(raw.frames.pop().binary)
 
     def test_user_code_keeps_it(self) -> None:
-        self.world.fake_hooks.outcomes["message"] = False
+        self.world.fake_hooks.outcomes["publish"] = False
         transport = self.world.connect(channels=("x",))
         transport.type("publish x 1")
         self.assertEqual([{"ok": "publish", "channel": "x"}], transport.take())
         self.assertEqual(0, self.world.instruments.publications)
 
     def test_user_code_refuses_it(self) -> None:
-        self.world.fake_hooks.outcomes["message"] = ReplyError(ErrorCode.LIMIT_EXCEEDED, "no more today")
+        self.world.fake_hooks.outcomes["publish"] = ReplyError(ErrorCode.LIMIT_EXCEEDED, "no more today")
         transport = self.world.connect(channels=("x",))
         transport.type("publish x 1")
         self.assertEqual(error(106, "no more today"), transport.take()[0]["error"])
@@ -204,8 +205,8 @@ class PublishTests(Case):
     def test_user_code_sees_what_was_checked_and_not_what_the_server_says(self) -> None:
         transport = self.world.connect()
         transport.type("publish x 1", "publish x nonsense", "publish closed:x 1")
-        self.done(self.node.publish(Publish("x", b"2")))
-        self.assertEqual([("connect", "alice"), ("message", b"1")], self.world.fake_hooks.calls)
+        self.done(self.node.publishing.publish(Publish("x", b"2")))
+        self.assertEqual([("connect", "alice"), ("publish", b"1")], self.world.fake_hooks.calls)
 
 
 class BroadcastTests(Case):
@@ -214,19 +215,19 @@ class BroadcastTests(Case):
     def test_everybody_but_one(self) -> None:
         one, two = self.world.connect(), self.world.connect(dialect=RAW)
         assert one.session is not None
-        self.done(self.node.broadcast(b'{"n":\n1}'))
-        self.done(self.node.broadcast(b"2", exclude=one.session.id))
+        self.done(self.node.publishing.broadcast(b'{"n":\n1}'))
+        self.done(self.node.publishing.broadcast(b"2", exclude=one.session.id))
         self.assertEqual([{"message": "", "data": {"n": 1}}], one.take())
         self.assertEqual([{"n": 1}, 2], two.take())
 
     def test_bytes(self) -> None:
         one, two = self.world.connect(), self.world.connect(dialect=RAW)
-        self.done(self.node.broadcast(b"\xff", is_json=False))
+        self.done(self.node.publishing.broadcast(b"\xff", is_json=False))
         self.assertEqual([{"message": "", "b64data": "/w=="}], one.take())
         self.assertEqual((b"\xff", True), (two.frames[0].payload, two.frames[0].binary))
 
     def test_nonsense_is_refused(self) -> None:
-        self.assertEqual((107, "Invalid JSON"), self.refused(self.node.broadcast(b"{")))
+        self.assertEqual((107, "Invalid JSON"), self.refused(self.node.publishing.broadcast(b"{")))
 
 
 class CountingTests(Case):

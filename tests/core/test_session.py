@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import NoReturn
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc import errors
 from realtime_svc.config import Namespace
+from realtime_svc.core.line import COMMANDS_A_TURN
 from realtime_svc.core.ratelimit import RateLimit
-from realtime_svc.core.session import COMMANDS_A_TURN, State
+from realtime_svc.core.state import State
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
 from realtime_svc.wire.sse import SseDialect
-from tests.fakes import PLAIN, RAW, DelayingBroker, World, error
+from tests.fakes import PLAIN, RAW, World, error
+from tests.fakes_engines import DelayingBroker
 
 ALL = {"default": Namespace(subscribe=("anonymous",), publish=("anonymous",))}
 
@@ -26,7 +29,7 @@ class HelloTests(SynchronousTestCase):
         transport = World(message_size=1000).connect(room=9)
         assert transport.session is not None
         hello = transport.take()
-        body = {"client": transport.session.id, "user": "alice", "version": "1", "recover": False, "max_size": 1000}
+        body = {"client": transport.session.id, "user": "alice", "version": "1", "recover": True, "max_size": 1000}
         self.assertEqual([{"hello": body}], hello)
 
     def test_raw_says_no_hello(self) -> None:
@@ -52,7 +55,7 @@ class OrderTests(SynchronousTestCase):
         self.world = World(namespaces=ALL)
         self.transport = self.world.connect()
         self.gate: Deferred[bool] = Deferred()
-        self.world.fake_hooks.outcomes["message"] = self.gate
+        self.world.fake_hooks.outcomes["publish"] = self.gate
 
     def test_next_commands_wait_behind_one_that_waits(self) -> None:
         self.transport.type('{"publish":"x","data":1}', "ping", '{"subscribe":"x"}')
@@ -103,9 +106,11 @@ class OrderTests(SynchronousTestCase):
         self.assertEqual([], self.world.reports)
 
     def test_answer_of_the_broker_is_waited_for(self) -> None:
-        broker = DelayingBroker(MemoryBroker())
+        broker = DelayingBroker(MemoryBroker(Clock()))
         world = World(namespaces=ALL, broker=broker)
         transport, listener = world.connect(), world.connect(channels=("x",))
+        broker.release()
+        self.assertEqual(["subscribe"], [answer["ok"] for answer in listener.take()])
         transport.type('{"publish":"x","data":1}', "ping")
         self.assertEqual(([], 1), (transport.take(), len(listener.take())))
         broker.release()
@@ -117,7 +122,7 @@ class CommandTests(SynchronousTestCase):
 
     def test_failure_inside_is_an_internal_error(self) -> None:
         world = World(namespaces=ALL)
-        world.fake_hooks.outcomes["message"] = KeyError("secret")
+        world.fake_hooks.outcomes["publish"] = KeyError("secret")
         transport = world.connect()
         transport.type('{"publish":"x","data":1,"id":3}', "ping")
         body = {"error": error(100, "internal error", True), "on": "publish", "channel": "x", "id": 3}

@@ -198,14 +198,14 @@ def node_ws(
 ) -> Scripted:
     """npm `ws`; `ca` is what it trusts besides the system."""
     options = {"url": url, "headers": headers, "ca": str(ca) if ca else None, "deflate": deflate}
-    return Scripted(test, name, [_node("ws"), str(NODE / "ws_client.js"), json.dumps(options)])
+    return Scripted(test, name, [find_node("ws"), str(NODE / "ws_client.js"), json.dumps(options)])
 
 
 def wscat(test: TestCase, name: str, url: str, arguments: list[str], ca: Path | None) -> Wscat:
     """npm `wscat`."""
     trust = ["--ca", str(ca)] if ca else []
     script = str(NODE / "node_modules" / "wscat" / "bin" / "wscat")
-    return Wscat(test, name, [_node("wscat"), script, "-P", *arguments, *trust, "-c", url])
+    return Wscat(test, name, [find_node("wscat"), script, "-P", *arguments, *trust, "-c", url])
 
 
 def websockets(test: TestCase, name: str, url: str, headers: dict[str, str], ca: Path | None) -> Scripted:
@@ -220,7 +220,8 @@ def connect_command(test: TestCase, name: str, url: str, arguments: list[str], c
     return ConnectCommand(test, name, [sys.executable, "-m", "realtime_svc", "connect", url, *arguments, *trust])
 
 
-def _node(package: str) -> str:
+def find_node(package: str) -> str:
+    """The path of Node, where one of its packages is installed."""
     if not (NODE / "node_modules" / package / "package.json").exists():
         raise AssertionError(f"the Node package {package} is not installed: run tools/node_packages.sh")
     return find_program("node")

@@ -277,7 +277,10 @@ def addresses() -> list[Row]:
             "/ws;a=b",
         ),
         *(
-            "/connection/websocket",
+            "/connection",
+            "/connection/websocket/",
+            "/connection%2Fwebsocket",
+            "/api/publish",
             "/metrics",
             "/health/live",
             "/admin",

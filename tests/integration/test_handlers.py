@@ -97,11 +97,13 @@ class AbilityTests(Case):
         self.assertEqual("alice", (await plain.hear())["from"]["user"])
 
         plain.say({"publish": "x", "data": {"subscribe": "closed:y"}, "id": 1})
+        self.assertEqual({"subscribed": "closed:y"}, await plain.hear())
         self.assertEqual({"ok": "publish", "channel": "x", "id": 1}, await plain.hear())
         alice.say({"publish": {"channel": "closed:y", "data": 1}}, {"reply": "done"})
         self.assertEqual("done", await alice.hear())
         self.assertEqual({"message": "closed:y", "data": 1}, await plain.hear())
         plain.say({"publish": "x", "data": {"unsubscribe": "x"}}, {"ping": 1})
+        self.assertEqual(("x", 2000), tuple((await plain.hear())[key] for key in ("unsubscribed", "code")))
         self.assertEqual(["publish", "ping"], [(await plain.hear())["ok"], (await plain.hear())["ok"]])
         alice.say("not for plain", {"publish": {"channel": "closed:y", "data": 2}})
         self.assertEqual({"message": "closed:y", "data": 2}, await plain.hear())
@@ -302,6 +304,7 @@ class ExampleTests(Case):
         self.assertEqual({"from": "bob", "text": "by post"}, await alice.hear())
         plain = Talker(await connect(reactor, self.server.url("/ws"), token="bob-of-the-example"))
         plain.say({"subscribe": "chat:other"}, {"publish": "chat:other", "data": {"any": "thing"}})
-        told = [await plain.hear() for _ in range(5)]
-        self.assertEqual(["hello", "message", "ok", "message", "ok"], [next(iter(message)) for message in told])
-        self.assertEqual({"any": "thing"}, told[3]["data"])
+        told = [await plain.hear() for _ in range(6)]
+        expected = ["hello", "message", "subscribed", "ok", "message", "ok"]
+        self.assertEqual(expected, [next(iter(message)) for message in told])
+        self.assertEqual(("chat:lobby", {"any": "thing"}), (told[2]["subscribed"], told[4]["data"]))

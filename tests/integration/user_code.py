@@ -58,10 +58,10 @@ class UserCode:
         await self.server.publish(value["channel"], value["data"])
 
     async def do_subscribe(self, client: Client, channel: str, value: str) -> None:
-        client.subscribe(value)
+        await client.subscribe(value)
 
     async def do_unsubscribe(self, client: Client, channel: str, value: str) -> None:
-        client.unsubscribe(value)
+        await client.unsubscribe(value)
 
     async def do_close(self, client: Client, channel: str, value: list[Any]) -> None:
         client.close(*value)

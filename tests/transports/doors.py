@@ -21,7 +21,7 @@ from realtime_svc.transports.entrance import Entrance, Visitor
 from realtime_svc.transports.frontdoor import FrontDoor, FrontDoorFactory
 from realtime_svc.wire.forwarded import Networks
 from realtime_svc.wire.http_head import HeadLimits, RequestHead
-from realtime_svc.wire.routes import Route
+from realtime_svc.wire.routes import BodySizes, Route
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 FIELDS = ("Host: h", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", KEY)
@@ -146,7 +146,7 @@ class DoorTestCase(SynchronousTestCase):
             hall=self.rooms,
             web=self.rooms,
             refused=lambda refusal, host: self.refused.append((refusal.status, refusal.cause, host)),
-            body_size=64 * 1024,
+            bodies=BodySizes(64 * 1024),
         )
         self.factory = FrontDoorFactory(self.entrance)
 

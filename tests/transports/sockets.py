@@ -76,6 +76,7 @@ class Gate:
     def __init__(self) -> None:
         self.answer: Identity | Exception | None = ANONYMOUS
         self.subprotocol: str | None = None
+        self.options: dict[str, Any] = {}
 
     def prepare(self, head: object) -> None:
         return None
@@ -86,7 +87,7 @@ class Gate:
     def admit(self, head: object, found: object) -> Admitted:
         if isinstance(self.answer, Exception):
             raise self.answer
-        return Admitted(self.answer, self.subprotocol, (), True, None)
+        return Admitted(self.answer, self.subprotocol, (), True, None, **self.options)
 
 
 class House:
@@ -152,7 +153,8 @@ class WebsocketTestCase(SynchronousTestCase):
         return self.house.connect(path)
 
     def publish(self, text: bytes) -> None:
-        self.node.run(self.node.publish(Publish("x", text)), lambda result, error: self.assertIsNone(error))
+        work = self.node.publishing.publish(Publish("x", text))
+        self.node.run(work, lambda result, error: self.assertIsNone(error))
 
     def gone(self, protocol: Any, socket: Socket, why: type[Exception] = ConnectionDone) -> None:
         socket.connected = 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 
-from realtime_svc.transports.frontdoor import BODY_RATE, LINGER, MAX_PIPELINED
-from tests.transports.doors import FIELDS, HTTP, UPGRADE, DoorTestCase, Socket, head, post
+from realtime_svc.transports.frontdoor import BODY_RATE, LINGER, MAX_PIPELINED, FrontDoorFactory
+from realtime_svc.wire.routes import BodySizes
+from tests.transports.doors import ANSWER, FIELDS, HTTP, UPGRADE, DoorTestCase, Socket, head, post
 
 
 class Times(DoorTestCase):
@@ -40,6 +43,31 @@ class Times(DoorTestCase):
         door, socket = self.connect()
         door.dataReceived(head("POST /publish/a HTTP/1.1", "Host: h", "Transfer-Encoding: chunked"))
         self.assert_cut(socket, HTTP.head_timeout + 64 * 1024 / BODY_RATE)
+
+    def test_bodies(self) -> None:
+        """What is declared is held against the limit of its address; the API is there only where it has one."""
+        self.entrance = replace(self.entrance, bodies=BodySizes(100, 5000))
+        self.factory = FrontDoorFactory(self.entrance)
+        for path, limit in (("publish/a", 100), ("connection/http_stream", 100), ("emulation", 1224), ("api/x", 5000)):
+            for size, refused in ((limit, []), (limit + 1, [413])):
+                self.refused.clear()
+                door, _ = self.connect()
+                door.dataReceived(head(f"POST /{path} HTTP/1.1", "Host: h", f"Content-Length: {size}"))
+                self.assertEqual(self.statuses(), refused, (path, size))
+                door.connectionLost()
+        self.refused.clear()
+        self.setUp()
+        self.connect()[0].dataReceived(head("POST /api/x HTTP/1.1", "Host: h", "Content-Length: 0"))
+        self.assertEqual(self.statuses(), [404])
+
+    def test_no_password_is_waited_for(self) -> None:
+        """Where a secret of another kind counts, what stands in Authorization costs nothing."""
+        self.gate.waiting = Deferred()
+        for path, waits in (("emulation", False), ("publish/a", True), ("connection/http_stream", True)):
+            self.rooms.exchanges.clear()
+            door, _ = self.connect()
+            door.dataReceived(head(f"POST /{path} HTTP/1.1", "Host: h", "Content-Length: 0"))
+            self.assertEqual(len(self.rooms.exchanges), 0 if waits else 1, path)
 
     def test_nothing_else(self) -> None:
         """A request that is complete has all the time it needs: for its answer, and for its password to be checked."""
@@ -131,12 +159,24 @@ class Ends(DoorTestCase):
     def test_half_closed_stream(self) -> None:
         """A stream would never end: its reader is taken for gone."""
         self.rooms.at_once = False
+        for request in ("GET /sse/a", "GET /connection/sse", "POST /connection/http_stream"):
+            self.rooms.exchanges.clear()
+            door, socket = self.connect()
+            door.dataReceived(head(f"{request} HTTP/1.1", "Host: h"))
+            door.readConnectionLost()
+            self.assertTrue(socket.disconnected, request)
+            door.connectionLost(connectionDone)
+            self.assertEqual(self.exchange.ended, ["lost"])
+
+    def test_half_closed_preflight(self) -> None:
+        """Asking whether one may is no stream: it is answered."""
+        self.rooms.at_once = False
         door, socket = self.connect()
-        door.dataReceived(head("GET /sse/a HTTP/1.1", "Host: h"))
+        door.dataReceived(head("OPTIONS /connection/http_stream HTTP/1.1", "Host: h"))
         door.readConnectionLost()
-        self.assertTrue(socket.disconnected)
-        door.connectionLost(connectionDone)
-        self.assertEqual(self.exchange.ended, ["lost"])
+        self.assertFalse(socket.disconnected)
+        self.exchange.answer()
+        self.assertEqual(socket.value(), ANSWER)
 
     def test_half_closed_by_both(self) -> None:
         """Behind a refusal, the peer's end is the end."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import zlib
+from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from realtime_svc.config import Config, Deflate, Websocket
+from realtime_svc.config import Config, Deflate, Namespace, Websocket
 from realtime_svc.core.reading import Hold
 from realtime_svc.errors import Disconnect, Refusal
 from realtime_svc.model import Identity
@@ -66,6 +67,69 @@ class OpeningTests(WebsocketTestCase):
         _, socket = self.house.request()
         self.assertEqual(close_code(socket.written.partition(b"\r\n\r\n")[2]), 1011)
         self.assertEqual([what for what, _ in self.house.world.reports], ["a WebSocket connection failed"])
+
+
+class CentrifugeTests(WebsocketTestCase):
+    """/connection/websocket: which dialect, and who asks for liveness how."""
+
+    def open(self, **options: Any) -> tuple[Any, Any]:
+        self.house.gate.answer = None
+        self.house.gate.options = options
+        return self.connect("/connection/websocket")
+
+    def test_json(self) -> None:
+        """In text, whether the command came as text or as binary; the server is silent until it has come."""
+        for opcode in (TEXT, BINARY):
+            protocol, socket = self.open()
+            self.assertEqual(socket.take(), b"")
+            protocol.dataReceived(frame(opcode, b'{"id":1,"connect":{}}'))
+            (answer,) = frames(socket.take())
+            self.assertEqual((answer.opcode, json.loads(answer.payload)["id"]), (TEXT, 1))
+            self.assertNotIn("session", json.loads(answer.payload)["connect"])
+
+    def test_protobuf(self) -> None:
+        """In binary, whether the command came as text or as binary."""
+        for opcode in (TEXT, BINARY):
+            protocol, socket = self.open(protobuf=True)
+            protocol.dataReceived(frame(opcode, b"\x04\x08\x01\x22\x00"))
+            (answer,) = frames(socket.take())
+            self.assertEqual((answer.opcode, answer.payload[1:3]), (BINARY, b"\x08\x01"))
+
+    def test_frame_pings(self) -> None:
+        """By frames, where the request says so: then the answer does not ask for pongs."""
+        for frame_pings in (False, True):
+            protocol, socket = self.open(frame_pings=frame_pings)
+            protocol.dataReceived(frame(TEXT, b'{"id":1,"connect":{}}'))
+            (answer,) = frames(socket.take())
+            self.assertEqual("ping" in json.loads(answer.payload)["connect"], not frame_pings)
+            protocol.link.session.beat()
+            (ping,) = frames(socket.take())
+            self.assertEqual((ping.opcode, ping.payload), (PING, b"") if frame_pings else (TEXT, b"{}"))
+
+    def test_too_big(self) -> None:
+        """A close of its own, so that SDKs stay away: 1009."""
+        protocol, socket = self.open()
+        protocol.dataReceived(frame(TEXT, declared=65537))
+        self.assertEqual(close_code(socket.take()), 1009)
+
+
+class RecoveryTests(WebsocketTestCase):
+    def setUp(self) -> None:
+        history = Namespace(
+            subscribe=("anonymous",), publish=("anonymous",), payload="bytes", history_size=10, history_ttl=60.0
+        )
+        self.house = House(self.config, namespaces={"default": history}, anonymous=True)
+        self.node, self.clock = self.house.node, self.house.clock
+
+    def test_last(self) -> None:
+        """What the address asks for comes first."""
+        for text in (b"1", b"2", b"3"):
+            self.publish(text)
+        for options, expected in (({"last": 2}, [b"2", b"3"]), ({}, [])):
+            self.house.gate.options = options
+            _, socket = self.house.request("/raw/x")
+            found = [one.payload for one in frames(socket.take().partition(b"\r\n\r\n")[2])]
+            self.assertEqual(found, expected)
 
 
 class MessageTests(WebsocketTestCase):

@@ -11,9 +11,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc import errors
 from realtime_svc.core import messages
-from realtime_svc.core.messages import Authenticate, Failed, Help, Ping, Publish, Subscribe, Unsubscribe
-from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
-from realtime_svc.model import ClientInfo, Publication
+from realtime_svc.core.messages import (
+    Authenticate,
+    Call,
+    Failed,
+    Help,
+    History,
+    Ping,
+    Presence,
+    PresenceStats,
+    Publish,
+    Unsubscribe,
+)
+from realtime_svc.core.ports import Traits
+from realtime_svc.errors import ConnectionClosing
+from realtime_svc.model import StreamPosition
 from realtime_svc.wire.plain import PlainDialect
 
 PLAIN = PlainDialect()
@@ -30,11 +42,21 @@ def fails(
     return ("failed", number, detail, verb, channel, key)
 
 
-NO_VERB = fails(104, "no known verb: auth, subscribe, unsubscribe, publish, ping, help")
+def Subscribe(channel: str, key: Any = None, **options: Any) -> messages.Subscribe:  # noqa: N802
+    """As this protocol subscribes: it always wants to know where it stands."""
+    return messages.Subscribe(channel, key, recoverable=True, **options)
+
+
+NO_VERB = fails(104, "no known verb: auth, subscribe, unsubscribe, publish, call, history, presence, ping, help")
 NO_WORD = fails(104, "neither a JSON object nor a known verb; try: help")
 NOT_JSON = fails(107, "Invalid JSON")
-TYPES = "a verb takes a string, id a string or an integer, tags an object of strings, b64data a string"
-OPTIONS = "history, since and presence are not available"
+TYPES = (
+    "verbs, since, token, key and b64data take a string, id a string or an integer, limit and history an integer, "
+    "presence, stats and reverse true or false, tags an object of strings"
+)
+SINCE = "since is <epoch>:<offset>"
+COUNT = "history CHANNEL [HOW MANY]"
+AT_7 = StreamPosition(7, "kQ-z_T")
 
 # What is typed, and the commands it means. A line for each rule, and one for each way past it that was thought of.
 GRAMMAR: tuple[tuple[str | bytes, tuple[Meaning, ...]], ...] = (
@@ -67,6 +89,9 @@ GRAMMAR: tuple[tuple[str | bytes, tuple[Meaning, ...]], ...] = (
     ('{"publish":"c","b64data":""}', (Publish("c", b"", True),)),
     ('{"publish":"c","data":1,"tags":{"event":"join"}}', (Publish("c", b"1", False, {"event": "join"}),)),
     ('{"publish":"c","data":1,"tags":null}', (Publish("c", b"1"),)),
+    ('{"publish":"c","data":1,"key":"k-1"}', (Publish("c", b"1", key="k-1"),)),
+    ('{"publish":"c","b64data":"","key":null}', (Publish("c", b"", True),)),
+    ('{"publish":"c","data":1,"key":1}', (fails(107, TYPES, "publish"),)),
     ('{"publish":"c"}', (fails(107, "data is missing", "publish", "c"),)),
     ('{"publish":"c","b64data":"AP8"}', (fails(107, "b64data is not base64", "publish", "c"),)),
     ('{"publish":"c","b64data":"A P8="}', (fails(107, "b64data is not base64", "publish", "c"),)),
@@ -77,15 +102,60 @@ GRAMMAR: tuple[tuple[str | bytes, tuple[Meaning, ...]], ...] = (
     # the verb is the first one present, in the order of the table, not of the object
     ('{"ping":1,"subscribe":"chat"}', (Subscribe("chat"),)),
     ('{"publish":"c","data":1,"unsubscribe":"d"}', (Unsubscribe("d"),)),
+    ('{"presence":"p","history":"h","call":"f"}', (Call("f"),)),
+    ('{"presence":"p","history":"h"}', (History("h", -1),)),
+    ('{"stats":true,"ping":1,"presence":"p"}', (PresenceStats("p"),)),
     ('{"help":1,"ping":1}', (Ping(),)),
-    # unknown options are ignored, unknown verbs are not
-    ('{"subscribe":"chat","colour":"red","token":"t"}', (Subscribe("chat"),)),
-    ('{"subscribe":"chat","presence":true}', (fails(108, OPTIONS, "subscribe", "chat"),)),
-    ('{"subscribe":"chat","history":10,"id":4}', (fails(108, OPTIONS, "subscribe", "chat", 4),)),
-    ('{"subscribe":"chat","since":"e:1"}', (fails(108, OPTIONS, "subscribe", "chat"),)),
-    ('{"history":"chat"}', (fails(108, "not available", "history"),)),
-    ('{"presence":"chat","id":2}', (fails(108, "not available", "presence", None, 2),)),
-    ('{"call":"f","data":1}', (fails(108, "not available", "call"),)),
+    # subscribe and its options; unknown ones are ignored
+    ('{"subscribe":"chat","colour":"red","data":[1]}', (Subscribe("chat"),)),
+    ('{"subscribe":"chat","token":"t"}', (Subscribe("chat", token="t"),)),
+    ('{"subscribe":"chat","presence":true}', (Subscribe("chat", join_leave=True),)),
+    ('{"subscribe":"chat","presence":false}', (Subscribe("chat"),)),
+    ('{"subscribe":"chat","history":10,"id":4}', (Subscribe("chat", 4, last=10),)),
+    ('{"subscribe":"chat","history":0}', (Subscribe("chat"),)),
+    ('{"subscribe":"chat","since":"kQ-z_T:7"}', (Subscribe("chat", recover=AT_7),)),
+    ('{"subscribe":"chat","since":null,"token":null}', (Subscribe("chat"),)),
+    ('{"subscribe":"chat","history":-1,"id":4}', (fails(107, "history is below 0", "subscribe", "chat", 4),)),
+    ('{"subscribe":"chat","history":"10"}', (fails(107, TYPES, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","history":1.5}', (fails(107, TYPES, "subscribe"),)),
+    ('{"subscribe":"chat","history":true}', (fails(107, TYPES, "subscribe"),)),
+    ('{"subscribe":"chat","presence":"yes"}', (fails(107, TYPES, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","presence":1}', (fails(107, TYPES, "subscribe"),)),
+    ('{"subscribe":"chat","token":1}', (fails(107, TYPES, "subscribe"),)),
+    ('{"subscribe":"chat","since":7}', (fails(107, TYPES, "subscribe"),)),
+    ('{"subscribe":"chat","since":"7"}', (fails(107, SINCE, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","since":"","id":1}', (fails(107, SINCE, "subscribe", "chat", 1),)),
+    ('{"subscribe":"chat","since":":7"}', (fails(107, SINCE, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","since":"e:-7"}', (fails(107, SINCE, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","since":"e:7 "}', (fails(107, SINCE, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","since":"e:\\u0667"}', (fails(107, SINCE, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","since":"e\\n:7"}', (fails(107, SINCE, "subscribe", "chat"),)),
+    ('{"subscribe":"chat","since":"e:9999999999999999999999"}', (fails(107, SINCE, "subscribe", "chat"),)),
+    # history: the whole of a page where nothing is said
+    ('{"history":"chat"}', (History("chat", -1),)),
+    ('{"history":"chat","limit":20,"id":1}', (History("chat", 20, id=1),)),
+    ('{"history":"chat","limit":0}', (History("chat", 0),)),
+    ('{"history":"chat","limit":-5}', (History("chat", -5),)),
+    ('{"history":"chat","limit":2,"since":"kQ-z_T:7","reverse":true}', (History("chat", 2, AT_7, True),)),
+    ('{"history":"chat","since":"x"}', (fails(107, SINCE, "history", "chat"),)),
+    ('{"history":"chat","limit":"2"}', (fails(107, TYPES, "history"),)),
+    ('{"history":"chat","reverse":1}', (fails(107, TYPES, "history"),)),
+    ('{"history":7,"id":2}', (fails(107, TYPES, "history", None, 2),)),
+    # presence
+    ('{"presence":"chat","id":2}', (Presence("chat", 2),)),
+    ('{"presence":"chat","stats":true}', (PresenceStats("chat"),)),
+    ('{"presence":"chat","stats":false}', (Presence("chat"),)),
+    ('{"presence":true}', (fails(107, TYPES, "presence"),)),
+    ('{"presence":"chat","stats":"yes"}', (fails(107, TYPES, "presence"),)),
+    # call: JSON only, so it is checked here
+    ('{"call":"f"}', (Call("f"),)),
+    ('{"call":"f","data":{"a": 1},"id":"x"}', (Call("f", b'{"a": 1}', "x"),)),
+    ('{"call":"f","data":null}', (Call("f", b"null"),)),
+    ('{"call":"","data":1}', (Call("", b"1"),)),
+    ('{"call":"f","data":1e999,"id":3}', (fails(107, "Invalid JSON", "call", None, 3),)),
+    ('{"call":"f","data":' + "[" * 33 + "]" * 33 + "}", (fails(107, "Invalid JSON", "call"),)),
+    ('{"call":["f"]}', (fails(107, TYPES, "call"),)),
+    # unknown verbs
     ("{}", (NO_VERB,)),
     ('{"Subscribe":"chat"}', (NO_VERB,)),
     ('{"shout":"chat","id":5}', (fails(104, NO_VERB[2], key=5),)),
@@ -125,8 +195,19 @@ GRAMMAR: tuple[tuple[str | bytes, tuple[Meaning, ...]], ...] = (
     ("  subscribe   chat  ", (Subscribe("chat"),)),
     ("subscribe", (Subscribe(""),)),
     ("auth", (Authenticate(""),)),
-    ("history chat", (fails(108, "not available", "history"),)),
-    ("call f", (fails(108, "not available", "call"),)),
+    ("history chat", (History("chat", -1),)),
+    ("history  chat  20 ", (History("chat", 20),)),
+    ("history chat 0", (History("chat", 0),)),
+    ("history chat ten", (fails(107, COUNT, "history", "chat"),)),
+    ("history chat -1", (fails(107, COUNT, "history", "chat"),)),
+    ("history chat 1234567890", (fails(107, COUNT, "history", "chat"),)),
+    ("history chat 5 6", (fails(107, COUNT, "history", "chat"),)),
+    ("history", (History("", -1),)),
+    ("presence chat", (Presence("chat"),)),
+    ("presence chat stats", (fails(107, "one word too many", "presence"),)),
+    ("call f", (Call("f"),)),
+    ('call f {"a": 1}', (Call("f", b'{"a": 1}'),)),
+    ("call f two words", (fails(107, "Invalid JSON", "call"),)),
     ("SUBSCRIBE chat", (NO_WORD,)),
     ("subscribe\tchat", (NO_WORD,)),
     ("hello", (NO_WORD,)),
@@ -192,69 +273,10 @@ class GrammarTests(SynchronousTestCase):
         for command in PLAIN.decode(payload, False, ""):
             self.assertIsInstance(command, tuple)
 
-
-INFO = ClientInfo("c1", "42")
-ANSWERS: tuple[tuple[messages.Reply, str], ...] = (
-    (
-        messages.Hello("c1", "", 65536),
-        '{"hello":{"client":"c1","user":"","version":"1","recover":false,"max_size":65536}}',
-    ),
-    (messages.Done("subscribe", "chat"), '{"ok":"subscribe","channel":"chat"}'),
-    (messages.Done("publish", "chat", 7), '{"ok":"publish","channel":"chat","id":7}'),
-    (messages.Done("publish", "chat", 'a"b'), '{"ok":"publish","channel":"chat","id":"a\\"b"}'),
-    (messages.Done("ping"), '{"ok":"ping"}'),
-    (messages.Done("ping", None, 0), '{"ok":"ping","id":0}'),
-    (messages.Done("auth", None, 1, "42"), '{"ok":"auth","user":"42","id":1}'),
-    (messages.Done("auth", None, None, ""), '{"ok":"auth","user":""}'),
-    (
-        Failed(ReplyError(ErrorCode.PERMISSION_DENIED), "subscribe", "chat", 1),
-        '{"error":{"code":103,"message":"permission denied","temporary":false},'
-        '"on":"subscribe","channel":"chat","id":1}',
-    ),
-    (
-        Failed(ReplyError(ErrorCode.INTERNAL)),
-        '{"error":{"code":100,"message":"internal error","temporary":true}}',
-    ),
-    (
-        Failed(ReplyError(ErrorCode.BAD_REQUEST, 'at "x"')),
-        '{"error":{"code":107,"message":"at \\"x\\"","temporary":false}}',
-    ),
-    (
-        messages.HelpText("h"),
-        '{"ok":"help","data":"one command a line, as JSON or as words: auth TOKEN | subscribe CHANNEL | '
-        'unsubscribe CHANNEL | publish CHANNEL DATA | ping | help","id":"h"}',
-    ),
-    (messages.Message(Publication("chat", b'{"a": 1}')), '{"message":"chat","data":{"a": 1}}'),
-    (
-        messages.Message(Publication("chat", b"1", publisher=INFO)),
-        '{"message":"chat","data":1,"from":{"client":"c1","user":"42"}}',
-    ),
-    (
-        messages.Message(
-            Publication("chat", b"1", publisher=ClientInfo("", "42", b'{"name":"x"}'), tags={"event": "e"})
-        ),
-        '{"message":"chat","data":1,"from":{"client":"","user":"42","info":{"name":"x"}},"tags":{"event":"e"}}',
-    ),
-    (messages.Message(Publication("b:x", b"\x00\xff", is_json=False)), '{"message":"b:x","b64data":"AP8="}'),
-    (messages.Message(Publication("", b'"to all"')), '{"message":"","data":"to all"}'),
-    (messages.Unsubscribed("chat", 2000, "gone"), '{"unsubscribed":"chat","code":2000,"reason":"gone"}'),
-    (messages.Bye(errors.SHUTDOWN), '{"bye":{"code":3001,"reason":"shutdown","reconnect":true}}'),
-    (messages.Bye(errors.INVALID_TOKEN), '{"bye":{"code":3500,"reason":"invalid token","reconnect":false}}'),
-)
-
-
-class AnswerTests(SynchronousTestCase):
-    """Encoding."""
-
-    def test_table(self) -> None:
-        for reply, expected in ANSWERS:
-            frame = PLAIN.encode(reply)
-            assert frame is not None
-            self.assertEqual((expected, False), (frame.payload.decode(), frame.binary))
-            self.assertTrue(frame.wire.endswith(frame.payload) and frame.wire[0] == 0x81, "one whole text frame")
-
-    def test_every_kind_of_reply_is_in_the_table(self) -> None:
-        self.assertEqual(set(messages.Reply.__args__), {type(reply) for reply, _ in ANSWERS})
-
-    def test_close_codes_are_those_of_the_table(self) -> None:
+    def test_what_kind_of_protocol_it_is(self) -> None:
+        """It opens with a hello, pings by frames, and says each thing in a frame of its own."""
+        self.assertEqual(Traits(), PLAIN.traits)
+        frame = PLAIN.encode(messages.Done("ping"))
+        assert frame is not None
+        self.assertIsNone(PLAIN.join((frame, frame)))
         self.assertEqual(errors.SHUTDOWN, PLAIN.close_with(errors.SHUTDOWN))

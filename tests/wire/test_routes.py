@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc.errors import Refusal
 from realtime_svc.wire.http_head import HeadLimits, HeadParser, RequestHead
-from realtime_svc.wire.routes import Endpoint, Route, route
+from realtime_svc.wire.routes import BodySizes, Endpoint, Route, route
 
 UPGRADE = (
     "Connection: Upgrade",
@@ -35,6 +35,21 @@ FOUND = (
     ("POST /publish/chat", ("Content-Length: 1",), Route(Endpoint.PUBLISH, "chat")),
     ("POST /publish/chat", ("Transfer-Encoding: chunked",), Route(Endpoint.PUBLISH, "chat")),
     ("OPTIONS /publish/chat", (), Route(Endpoint.PUBLISH, "chat")),
+    ("GET /connection/websocket", UPGRADE, Route(Endpoint.CENTRIFUGE, "")),
+    ("GET /connection/websocket?cf_protocol_version=v2&x", UPGRADE, Route(Endpoint.CENTRIFUGE, "")),
+    ("POST /connection/http_stream", ("Content-Length: 1",), Route(Endpoint.HTTP_STREAM, "")),
+    ("POST /connection/http_stream", ("Transfer-Encoding: chunked",), Route(Endpoint.HTTP_STREAM, "")),
+    ("OPTIONS /connection/http_stream", (), Route(Endpoint.HTTP_STREAM, "")),
+    ("GET /connection/sse?cf_connect=%7B%7D", (), Route(Endpoint.CENTRIFUGE_SSE, "")),
+    ("OPTIONS /connection/sse", (), Route(Endpoint.CENTRIFUGE_SSE, "")),
+    ("POST /emulation", ("Content-Length: 1",), Route(Endpoint.EMULATION, "")),
+    ("OPTIONS /emulation", (), Route(Endpoint.EMULATION, "")),
+)
+API = (
+    ("POST /api/publish", Route(Endpoint.API, "", "publish")),
+    ("POST /api/no_such_method", Route(Endpoint.API, "", "no_such_method")),
+    ("OPTIONS /api/publish", Route(Endpoint.API, "", "publish")),
+    ("GET /api/openapi.json", Route(Endpoint.API, "", "openapi.json")),
 )
 REFUSED = (
     ("GET /", (), 404, "not_found"),
@@ -65,6 +80,22 @@ REFUSED = (
     ("GET /raw/" + "x" * 256, UPGRADE, 400, "bad_channel"),
     ("GET /sse/:x", (), 400, "bad_channel"),
     ("POST /publish/x:", (), 400, "bad_channel"),
+    ("GET /connection", UPGRADE, 404, "not_found"),
+    ("GET /connection/", UPGRADE, 404, "not_found"),
+    ("GET /connection/websocket/", UPGRADE, 404, "not_found"),
+    ("GET /connection/ws", UPGRADE, 404, "not_found"),
+    ("GET /connection%2Fwebsocket", UPGRADE, 404, "not_found"),
+    ("GET /connection/websocket", (), 426, "upgrade_required"),
+    ("POST /connection/websocket", (), 405, "method_not_allowed"),
+    ("GET /connection/http_stream", (), 405, "method_not_allowed"),
+    ("POST /connection/http_stream", UPGRADE, 400, "no_websocket_here"),
+    ("POST /connection/sse", (), 405, "method_not_allowed"),
+    ("GET /connection/sse", UPGRADE, 400, "no_websocket_here"),
+    ("GET /connection/sse", ("Content-Length: 1",), 400, "unexpected_body"),
+    ("GET /emulation", (), 405, "method_not_allowed"),
+    ("POST /emulation/x", (), 404, "not_found"),
+    ("POST /api/publish", (), 404, "not_found"),
+    ("GET /api/openapi.json", (), 404, "not_found"),
 )
 
 
@@ -84,6 +115,37 @@ class RouteTests(SynchronousTestCase):
             refusal = self.refusal(request, *fields)
             self.assertEqual((status, cause), (refusal.status, refusal.cause), request[:40])
 
+    def test_api(self) -> None:
+        """Below /api there is something only where it is public."""
+        for request, expected in API:
+            self.assertEqual(expected, route(head(request), api=True), request)
+        for request, status in (
+            ("GET /api/publish", 405),
+            ("POST /api/openapi.json", 405),
+            ("POST /api", 404),
+            ("POST /api/", 404),
+            ("POST /api/a/b", 404),
+        ):
+            refusal = self.assertRaises(Refusal, route, head(request), api=True)
+            assert isinstance(refusal, Refusal)
+            self.assertEqual(status, refusal.status, request)
+
+    def test_what_there_is(self) -> None:
+        """A 404 lists the addresses, that of the API only where it is public."""
+        message = self.refusal("GET /").message
+        for endpoint in Endpoint:
+            self.assertEqual(endpoint is not Endpoint.API, f"/{endpoint.value}" in message, endpoint)
+        public = self.assertRaises(Refusal, route, head("GET /"), api=True)
+        assert isinstance(public, Refusal)
+        self.assertIn("/api/<method>", public.message)
+
+    def test_body_sizes(self) -> None:
+        """Commands in a JSON string may take twice their bytes; the API has a limit of its own."""
+        sizes = BodySizes(1000, 5000)
+        for endpoint in Endpoint:
+            expected = {Endpoint.API: 5000, Endpoint.EMULATION: 3024}.get(endpoint, 1000)
+            self.assertEqual(expected, sizes.limit(endpoint), endpoint)
+
     def test_refusals_say_what_is_wanted(self) -> None:
         """RFC 9110: 405 names the methods, 426 the protocol."""
         self.assertEqual({"Allow": "GET"}, self.refusal("POST /ws").headers)
@@ -91,4 +153,9 @@ class RouteTests(SynchronousTestCase):
         self.assertEqual({"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}, self.refusal("GET /ws").headers)
 
     def test_websocket_endpoints(self) -> None:
-        self.assertEqual([True, True, False, False], [endpoint.is_websocket for endpoint in Endpoint])
+        found = {endpoint for endpoint in Endpoint if endpoint.is_websocket}
+        self.assertEqual({Endpoint.PLAIN, Endpoint.RAW, Endpoint.CENTRIFUGE}, found)
+
+    def test_streams(self) -> None:
+        found = {endpoint for endpoint in Endpoint if endpoint.is_stream}
+        self.assertEqual({Endpoint.SSE, Endpoint.CENTRIFUGE_SSE, Endpoint.HTTP_STREAM}, found)

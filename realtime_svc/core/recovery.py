@@ -1,0 +1,49 @@
+"""What a client that comes back gets: everything it missed, or the plain answer that this is not possible.
+
+The algorithm is that of the Centrifugo client protocol (recovery of streams, and its cache mode).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from realtime_svc.model import HistoryPage, HistoryQuery, Publication, StreamPosition
+
+
+class Recovery(NamedTuple):
+    """`position`: where the client stands before `publications`; `top`: where it stands after them."""
+
+    recovered: bool
+    publications: list[Publication]
+    position: StreamPosition
+    top: StreamPosition
+
+
+def query(since: StreamPosition | None, last: int, page: int, cache: bool) -> HistoryQuery:
+    """What to ask the broker for; the answer goes into `recover`. `page` is the most that one recovery brings."""
+    if since is None:
+        return HistoryQuery(limit=min(last, page), reverse=True)
+    if cache:
+        return HistoryQuery(limit=1, reverse=True)
+    return HistoryQuery(limit=page, since=since)
+
+
+def recover(page: HistoryPage, since: StreamPosition | None, cache: bool) -> Recovery:
+    """Whole or refused: a part of what was missed is never given."""
+    found, top = page
+    if since is None:
+        return Recovery(False, found[::-1], top, top)
+    same_stream = since.epoch in ("", top.epoch)
+    if cache:
+        if same_stream and since.offset == top.offset and top.offset:
+            return Recovery(True, [], top, top)
+        return Recovery(bool(found), found, top, top)
+    if not same_stream:
+        return Recovery(False, [], top, top)
+    if found:
+        whole = found[0].offset == since.offset + 1 and found[-1].offset == top.offset
+    else:
+        whole = since.offset == top.offset
+    if not whole:
+        return Recovery(False, [], top, top)
+    return Recovery(True, found, StreamPosition(since.offset, top.epoch), top)

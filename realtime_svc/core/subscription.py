@@ -1,0 +1,87 @@
+"""One client in one channel: what it asked for, and where it stands.
+
+While it is made, what is published waits in `line`; `hub.Channel.activate` lets it through, after the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from realtime_svc.model import ClientInfo, Grant, Publication
+
+if TYPE_CHECKING:
+    from realtime_svc.core.session import Session
+
+MAX_LINE = 1000  # publications that wait while a subscription is made
+
+TagsMatch = Callable[[Mapping[str, str]], bool]
+
+
+class Subscription:
+    """`after`: publications up to this offset are not for this client any more. `simple`: every publication goes to it
+    as it is. `announced`: others are told that it comes and goes; `hears_joins`: it is told about others.
+    """
+
+    __slots__ = (
+        "after",
+        "announced",
+        "channel",
+        "delta",
+        "delta_ready",
+        "ended",
+        "expires_at",
+        "hears_joins",
+        "info",
+        "line",
+        "matches",
+        "overrun",
+        "positioned",
+        "presence",
+        "recoverable",
+        "server_side",
+        "session",
+        "simple",
+    )
+
+    def __init__(self, session: Session, channel: str, grant: Grant, *, server_side: bool) -> None:
+        self.session = session
+        self.channel = channel
+        self.info = grant.info
+        self.expires_at = grant.expires_at
+        self.server_side = server_side
+        self.positioned = False
+        self.recoverable = False
+        self.presence = False
+        self.announced = False
+        self.hears_joins = False
+        self.delta = False
+        self.delta_ready = False
+        self.matches: TagsMatch | None = None
+        self.after = 0
+        self.line: list[Publication] | None = []
+        self.overrun = False
+        self.ended = False
+        self.simple = False
+
+    @property
+    def client_info(self) -> ClientInfo:
+        """The subscriber, as others in the channel see it."""
+        info = self.session.info
+        return info if self.info is None else info._replace(channel_info=self.info)
+
+    def hold(self, publication: Publication) -> None:
+        """Keep a publication until the subscription is live."""
+        assert self.line is not None
+        if len(self.line) >= MAX_LINE:
+            self.overrun = True
+        else:
+            self.line.append(publication)
+
+    def settle(self) -> None:
+        """From here on publications go straight through, where nothing has to be looked at."""
+        self.simple = self.line is None and self.matches is None and not self.delta and not self.after
+
+    def wants(self, publication: Publication) -> bool:
+        """By its tags."""
+        return self.matches is None or self.matches(publication.tags or {})

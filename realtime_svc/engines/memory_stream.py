@@ -1,0 +1,123 @@
+"""What a broker in memory keeps of one channel."""
+
+from __future__ import annotations
+
+import math
+import secrets
+
+from realtime_svc.model import HistoryQuery, Publication, StreamOptions, StreamPosition
+
+EPOCH_BYTES = 6  # 8 characters
+
+
+class Stream:
+    """The newest publications of a channel; and what outlives them: epoch, top offset, version.
+
+    The publications are there until `kept_until`, all else until `lives_until`, which is never earlier. Offsets are
+    without gaps, so a place in the list is a matter of arithmetic. The list's first `_head` places are given up: its
+    front is cut off once it is half of the list, so a publication that falls out costs O(1) whatever the size.
+    """
+
+    __slots__ = (
+        "_head",
+        "_home",
+        "_kept",
+        "channel",
+        "due",
+        "epoch",
+        "kept_until",
+        "lives_until",
+        "top",
+        "version",
+        "version_epoch",
+    )
+
+    def __init__(self, channel: str, home: dict[str, Stream]) -> None:
+        """`home`: the streams by channel; this one leaves it when its time is up."""
+        self.channel = channel
+        self.epoch = secrets.token_urlsafe(EPOCH_BYTES)
+        self.top = 0
+        self.version = 0
+        self.version_epoch = ""
+        self.kept_until = 0.0
+        self.lives_until = 0.0
+        self.due = math.inf  # the sweeper's
+        self._home = home
+        self._kept: list[Publication | None] = []
+        self._head = 0
+
+    @property
+    def position(self) -> StreamPosition:
+        return StreamPosition(self.top, self.epoch)
+
+    def __len__(self) -> int:
+        return len(self._kept) - self._head
+
+    def has(self, version: int, version_epoch: str) -> bool:
+        """Is a publication of this version, or of a later one, in the stream already? 0: versions do not matter."""
+        return 0 < version <= self.version and version_epoch == self.version_epoch
+
+    def append(self, publication: Publication, position: StreamPosition, options: StreamOptions, now: float) -> None:
+        """Keep `publication`, which stands at `position`: the one after the top."""
+        self.top = position.offset
+        self._kept.append(publication)
+        surplus = len(self._kept) - self._head - options.size
+        if surplus > 0:
+            self._drop(surplus)
+        self.kept_until = now + options.ttl
+        self.lives_until = now + max(options.ttl, options.meta_ttl)
+        if options.version > 0:
+            self.version = options.version
+            self.version_epoch = options.version_epoch
+
+    def _drop(self, surplus: int) -> None:
+        """Let the oldest go."""
+        head = self._head + surplus
+        if 2 * head >= len(self._kept):
+            del self._kept[:head]
+            self._head = 0
+        else:
+            self._kept[self._head : head] = [None] * surplus
+            self._head = head
+
+    def clear(self) -> None:
+        """Let all publications go."""
+        self._kept.clear()
+        self._head = 0
+        self.kept_until = 0.0
+
+    def read(self, query: HistoryQuery) -> list[Publication]:
+        """What `query` asks for, in O(result)."""
+        count = len(self)
+        oldest = self.top - count + 1
+        start, end = 0, count
+        if query.reverse:
+            if query.since is not None:
+                end = min(count, query.since.offset - oldest)
+            if query.limit is not None:
+                start = max(0, end - query.limit)
+        else:
+            if query.since is not None:
+                start = max(0, query.since.offset + 1 - oldest)
+            if query.limit is not None:
+                end = start + query.limit
+        if start >= end:
+            return []
+        found = [item for item in self._kept[self._head + start : self._head + end] if item is not None]
+        if query.reverse:
+            found.reverse()
+        return found
+
+    def prolong(self, meta_ttl: float, now: float) -> None:
+        """Somebody asked for the position: it is good for `meta_ttl` seconds from now."""
+        self.lives_until = max(self.kept_until, now + meta_ttl)
+
+    def give_back(self, now: float) -> float:
+        """Free what is over (see `memory_sweep.Perishable`). Returns the next deadline."""
+        if now >= self.lives_until:
+            self._home.pop(self.channel, None)
+            return math.inf
+        if now < self.kept_until:
+            return self.kept_until
+        self.clear()
+        return self.lives_until

@@ -1,0 +1,1 @@
+"""Tests of `realtime_svc.engines` that are particular to one engine; what all must do is in `tests.contracts`."""

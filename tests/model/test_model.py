@@ -1,0 +1,69 @@
+"""The model check, as much of it as a test run has time for. `make model` runs the whole: 200,000 steps."""
+
+from __future__ import annotations
+
+import unittest
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from realtime_svc.core.messages import Message, SubscriptionResult
+from realtime_svc.model import Publication, StreamPosition
+from tests.model.machine import seeded
+from tests.model.reference import Listener, Truth
+
+SEED, RUNS, STEPS = 20_000_101, 40, 100
+
+
+class ModelTests(SynchronousTestCase):
+    """Never a loss, a duplicate, a wrong order, a gap that nobody tells, or one that is told where nothing is lost."""
+
+    def test_node_agrees_with_the_reference(self) -> None:
+        machine: Any = seeded(SEED, RUNS, STEPS)
+        result = unittest.TestResult()
+        machine.TestCase("runTest").run(result)
+        self.assertEqual([], [text for _, text in result.failures + result.errors])
+        self.assertGreater(machine.steps, RUNS * STEPS / 2, "the machine did not run")
+
+
+class ReferenceTests(SynchronousTestCase):
+    """The reference notices what it is there for."""
+
+    def setUp(self) -> None:
+        self.truth = Truth()
+        for number in range(1, 8):
+            self.truth.publish(b"%d" % number)
+        self.truth.epoch_named("e")
+        self.listener = Listener(self.truth)
+        self.listener.subscribed(SubscriptionResult(position=StreamPosition(7, "e")), None, (False, False))
+
+    def say(self, offset: int, data: bytes, epoch: str = "e") -> None:
+        self.listener.heard(Message(Publication("x", data, offset=offset, epoch=epoch)))
+
+    def test_next_one_is_heard(self) -> None:
+        self.truth.publish(b"8")
+        self.say(8, b"8")
+        self.listener.check_complete()
+
+    def test_gap_duplicate_and_wrong_data(self) -> None:
+        self.truth.publish(b"8")
+        self.truth.publish(b"9")
+        for offset, data, epoch in ((9, b"9", "e"), (7, b"7", "e"), (8, b"9", "e"), (8, b"8", "f")):
+            self.assertRaises(AssertionError, self.say, offset, data, epoch)
+        self.assertRaises(AssertionError, self.listener.check_complete)
+
+    def test_what_can_be_recovered(self) -> None:
+        cases = ((7, "e", True), (3, "e", True), (2, "e", False), (8, "e", False), (7, "f", False), (7, "", True))
+        for offset, epoch, possible in cases:
+            self.assertIs(possible, self.truth.recoverable(StreamPosition(offset, epoch)), (offset, epoch))
+        self.truth.trim()
+        self.assertFalse(self.truth.recoverable(StreamPosition(6, "e")))
+        self.assertTrue(self.truth.recoverable(StreamPosition(7, "e")))
+
+    def test_partial_or_needless_refusal(self) -> None:
+        since = StreamPosition(6, "e")
+        part = SubscriptionResult(position=since, was_recovering=True, messages=(Message(Publication("x", b"7")),))
+        for result in (part, SubscriptionResult(position=StreamPosition(7, "e"), was_recovering=True)):
+            self.assertRaises(AssertionError, self.listener.subscribed, result, since, (True, True))
+        wrong = SubscriptionResult(position=since, was_recovering=True, recovered=True)
+        self.assertRaises(AssertionError, self.listener.subscribed, wrong, since, (False, False))
