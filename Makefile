@@ -8,7 +8,7 @@ SOURCES := realtime_svc twisted tests tools examples bench setup.py
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak format lock clean environment dev-environment system-packages node-packages
+.PHONY: help run test check bench soak model format lock clean environment dev-environment system-packages node-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ bench: dev-environment ## measure: memory of 10,000 idle connections, cost of sc
 
 soak: dev-environment ## 1,000 clients that come and go for 5 minutes: is anything lost? (ARGS="--seconds 60")
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+model: dev-environment ## the core against its reference model, 200,000 steps (ARGS="STEPS SEED")
+	@$(BIN)/python -m tests.model $(ARGS)
 
 format: dev-environment ## put the code into its form
 	$(BIN)/ruff check --fix-only $(wildcard $(SOURCES))

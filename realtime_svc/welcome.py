@@ -24,10 +24,13 @@ def text(config: Config, addresses: dict[str, tuple[str, int]]) -> str:
         shown = f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host
         if name == "internal":
             lines.append(f"  health and metrics   http://{shown}:{port}/health/ready  http://{shown}:{port}/metrics")
+            if config.api.enabled:
+                lines.append(f"  server API           http://{shown}:{port}/api/<method>")
             continue
         tls = config.listeners[name].tls
         base = f"ws{'s' if tls else ''}://{shown}:{port}"
         lines.append(f"  WebSocket            {base}/ws  {base}/raw/<channel>")
+        lines.append(f"  for Centrifugo SDKs  {base}/connection/websocket")
         if not config.listeners[name].proxy_protocol:
             bases.setdefault(tls, base)
     lines += [f"  token of {user:<12}{token}" for user, token in config.auth.tokens.items()]

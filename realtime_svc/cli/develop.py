@@ -11,6 +11,7 @@ from pathlib import Path
 from realtime_svc import configfile
 from realtime_svc.cli.console import FAILURE, OK, CommandFailed, Console, plain_failure
 from realtime_svc.devcert import DEFAULT_NAMES, make_dev_certificates
+from realtime_svc.http.api_keys import hash_of, make_key
 
 TEMPLATE = """\
 # A development server, written by `realtime-svc dev`, which starts with this file from now on: change what you like.
@@ -25,11 +26,23 @@ port = 8000
 alice = "{alice}"
 bob = "{bob}"
 
-# The channels `chat:<anything>`, besides those without a namespace, such as `lobby`.
+# The channels `chat:<anything>`: with a history, so that who comes back gets what was missed, and with presence.
 [namespaces.chat]
-subscribe = ["authenticated"]
-publish = ["authenticated"]
+history_size = 100
+history_ttl = "10m"
+recovery = "always"
+presence = true
+join_leave = "allowed"
+tags_filter = true
+
+# Channels without a namespace, such as `lobby`, keep nothing.
+[namespaces.default]
+
+# The server API on the internal port; the key itself is in the file `api.key` beside this one.
+[api.keys.dev]
+hash = "{api}"
 """
+KEY_FILE = "api.key"
 _KEYS = {"--port": "listeners.public.port", "--internal-port": "internal.port"}
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -77,17 +90,24 @@ def ensure_config(path: Path) -> bool:
 
     Its tokens are 32 characters that may stand in a sub-protocol (`bearer.<token>`) and in a header alike.
     """
-    text = TEMPLATE.format(alice=secrets.token_urlsafe(24), bob=secrets.token_urlsafe(24))
+    if path.exists():
+        return False
+    key = make_key()
+    text = TEMPLATE.format(alice=secrets.token_urlsafe(24), bob=secrets.token_urlsafe(24), api=hash_of(key))
+    _write(path, text, os.O_EXCL)
+    _write(path.with_name(KEY_FILE), key + "\n", os.O_TRUNC)
+    return True
+
+
+def _write(path: Path, text: str, how: int) -> None:
+    """Into a file that only its owner can read."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return False
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | how, 0o600)
     except OSError as error:
         raise CommandFailed(f"{path}: can't be written: {error.strerror}") from None
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    return True
 
 
 def dev_cert(arguments: argparse.Namespace, console: Console) -> int:

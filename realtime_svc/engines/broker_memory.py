@@ -21,6 +21,7 @@ from realtime_svc.model import (
     StreamPosition,
 )
 
+MOST_EMPTY = 100_000  # streams without a publication and without a subscriber
 NOWHERE = StreamPosition(0, "")
 
 
@@ -35,6 +36,8 @@ class MemoryBroker:
       leaves the stream alone: its version is neither looked at nor remembered.
     * Key: remembered for `idempotency_window` seconds from the first time on, also where the publication was not kept;
       not remembered where its version was too old, because nothing was published. It comes before the version.
+    * Empty streams: of those that nobody ever published to and nobody is subscribed to, the 100,000 asked for last keep
+      their epoch.
     * Delivery: one event at a time, in the order in which they took effect. What `receive` itself publishes or
       announces is kept and numbered at once, answered, and delivered when `receive` has returned.
     """
@@ -45,6 +48,8 @@ class MemoryBroker:
         self._keys = Keys(idempotency_window, idempotency_keys)
         self._sweeper = Sweeper(clock)
         self._receive: Callable[[ChannelEvent], None] = lambda event: None
+        self._subscribed: set[str] = set()
+        self._empty: dict[str, None] = {}  # nobody published there or subscribes: the longest forgotten comes first
         self._undelivered: deque[ChannelEvent] = deque()
         self._delivering = False
 
@@ -66,10 +71,16 @@ class MemoryBroker:
         self._receive = receive
 
     async def subscribe(self, channel: str) -> None:
-        """Nothing to do: all that happens, happens here."""
+        """All that happens, happens here: this only tells which empty streams somebody relies on."""
+        self._subscribed.add(channel)
+        self._empty.pop(channel, None)
 
     async def unsubscribe(self, channel: str) -> None:
         """As `subscribe`."""
+        self._subscribed.discard(channel)
+        stream = self._streams.get(channel)
+        if stream is not None:
+            self._note_empty(stream)
 
     async def publish(self, publication: Publication, options: StreamOptions) -> PublishResult:
         now = self._clock.seconds()
@@ -86,6 +97,7 @@ class MemoryBroker:
             publication = publication.at(position)
             stream.append(publication, position, options, now)
             self._sweeper.watch(stream, stream.kept_until)
+            self._empty.pop(publication.channel, None)
         elif publication.offset or publication.epoch:  # a place it had elsewhere
             publication = publication.at(NOWHERE)
         if options.key:
@@ -101,7 +113,21 @@ class MemoryBroker:
         stream = self._stream(channel, now)
         stream.prolong(meta_ttl, now)
         self._sweeper.watch(stream, stream.kept_until or stream.lives_until)
+        self._note_empty(stream)
         return HistoryPage(stream.read(query), stream.position)
+
+    def _note_empty(self, stream: Stream) -> None:
+        """A client can make any number of channels by asking for them: those that hold nothing are bounded."""
+        if stream.top or stream.channel in self._subscribed:
+            return
+        self._empty.pop(stream.channel, None)
+        self._empty[stream.channel] = None
+        if len(self._empty) > MOST_EMPTY:
+            oldest = next(iter(self._empty))
+            del self._empty[oldest]
+            forgotten = self._streams.pop(oldest, None)
+            if forgotten is not None:
+                self._sweeper.forget(forgotten)
 
     async def remove_history(self, channel: str) -> None:
         stream = self._streams.get(channel)

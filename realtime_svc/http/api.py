@@ -55,7 +55,7 @@ STATUS = {
     ErrorCode.ALREADY_SUBSCRIBED: 409,
     ErrorCode.LIMIT_EXCEEDED: 400,
     ErrorCode.BAD_REQUEST: 400,
-    ErrorCode.NOT_AVAILABLE: 501,
+    ErrorCode.NOT_AVAILABLE: 404,
     ErrorCode.TOKEN_EXPIRED: 401,
     ErrorCode.EXPIRED: 401,
     ErrorCode.TOO_MANY_REQUESTS: 429,

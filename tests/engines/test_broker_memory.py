@@ -9,6 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc.driver import run
+from realtime_svc.engines import broker_memory
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.model import ChannelEvent, ClientInfo, HistoryQuery, Leave, Publication, PublishResult, StreamOptions
 from tests.engines.clocks import pass_time
@@ -213,3 +214,32 @@ class MemoryTests(MemoryBrokerCase):
         self.assertNotEqual(epoch, self.ask(self.broker.history("x", HistoryQuery(), 2.0)).position.epoch)
         self.clock.advance(300 - self.clock.seconds())
         self.assertTrue(self.publish(key="k").fresh)
+
+
+class EmptyStreamTests(MemoryBrokerCase):
+    """Anybody who may ask can make channels: those that hold nothing are bounded."""
+
+    def test_those_asked_for_last_keep_their_epoch(self) -> None:
+        self.patch(broker_memory, "MOST_EMPTY", 3)
+        self.ask(self.broker.subscribe("watched"))
+        first = {name: self.epoch(name) for name in ("watched", "published")}
+        self.publish("published")
+        for number in range(10):
+            self.epoch(f"c{number}")
+        self.assertEqual(3 + 2, self.broker.streams)
+        self.assertEqual(first, {name: self.epoch(name) for name in first})
+        self.assertEqual(self.epoch("c9"), self.epoch("c9"))
+
+    def test_one_that_nobody_watches_any_more_is_bounded_too(self) -> None:
+        self.patch(broker_memory, "MOST_EMPTY", 1)
+        self.ask(self.broker.subscribe("left"))
+        before = self.epoch("left")
+        self.ask(self.broker.unsubscribe("left"))
+        self.assertEqual(before, self.epoch("left"))
+        self.epoch("other")
+        self.assertNotEqual(before, self.epoch("left"))
+        self.assertEqual(1, self.broker.streams)
+
+    def epoch(self, channel: str) -> str:
+        page = self.ask(self.broker.history(channel, POSITION, 600.0))
+        return str(page.position.epoch)

@@ -30,20 +30,21 @@ history_size = 10
 history_ttl = "1m"
 """
 BODY_SIZE = 4096
+BOUNDS = f"body_size = {BODY_SIZE}\nbatch = 5\n"
 
 _opener = build_opener(ProxyHandler({}))
 
 
-def api_config(more: str = "") -> str:
+def api_config(more: str = BOUNDS) -> str:
     """A configuration with one key for each of `SCOPES`; `more` are keys of section `api`."""
     keys = "".join(
         f"[api.keys.k{number}]\nhash = {toml(hash_of(key))}\nscopes = {toml(scopes)}\n"
         for number, (key, scopes) in enumerate(SCOPES.items())
     )
-    return f"{TOKENS}{NAMESPACES}[api]\nbody_size = {BODY_SIZE}\nbatch = 5\n{more}\n{keys}"
+    return f"{TOKENS}{NAMESPACES}[api]\n{more}\n{keys}"
 
 
-async def start_api(test: TestCase, more: str = "") -> Server:
+async def start_api(test: TestCase, more: str = BOUNDS) -> Server:
     return await start_server(test, api_config(more))
 
 

@@ -46,6 +46,7 @@ class Sdk(Talker):
 
 
 class Case(TestCase):
+    timeout = 15
     async def start(self) -> Server:
         self.server = await start_server(self, CONFIG, environ={"PYTHONPATH": str(ROOT)})
         return self.server
@@ -57,7 +58,7 @@ class Case(TestCase):
         self.assertEqual({"message": "", "data": {"said in": "connect"}}, await talker.hear())
         self.assertEqual({"message": "", "data": {"user": user, "data": None, "meta": None}}, await talker.hear())
         self.assertEqual("given", (await talker.hear())["subscribed"])
-        self.assertEqual((102, "nowhere:at all"), await self.refused(talker))
+        self.assertEqual((102, "nowhere:x"), await self.refused(talker))
         return talker
 
     async def refused(self, talker: Talker) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from twisted.trial.unittest import TestCase
 from tests.integration import sdk_scenarios as scenarios
 from tests.integration.participants import together
 from tests.integration.sdk import Driver, node_driver, python_driver
-from tests.integration.sdk_recovery import RECOVERIES
+from tests.integration.sdk_recovery import RECOVERIES, server_restarted
 from tests.integration.sdk_stage import Stage, start_sdk_server
 
 
@@ -15,14 +15,16 @@ class RecoveryTests(TestCase):
     timeout = 120
 
     async def come_back(self, driver: Driver) -> None:
-        """All transports at the same time; each has a server and a cable of its own."""
+        """All transports at the same time, each with a cable of its own; then all when the server is restarted."""
+        server = await start_sdk_server(self)
 
         async def one(transport: str) -> None:
-            stage = Stage(self, await start_sdk_server(self), driver)
+            stage = Stage(self, server, driver)
             for scenario in RECOVERIES:
                 await scenarios.run(stage, [scenario], [transport])
 
         await together(*(one(transport) for transport in driver.transports))
+        await server_restarted(Stage(self, server, driver), driver.transports)
 
     async def test_centrifuge(self) -> None:
         await self.come_back(await node_driver(self))

@@ -32,7 +32,7 @@ class Events:
         client.reply({"said in": "connect"})
         request.answer({"user": client.user, "data": request.data, "meta": client.meta})
         request.subscribe("given", data={"from": "connect"})
-        client.subscribe("nowhere:at all")
+        client.subscribe("nowhere:x")
 
     def subscribe(self, client: Client, channel: str, request: SubscribeRequest) -> None:
         if channel == "staff":
