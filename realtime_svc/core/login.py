@@ -52,6 +52,8 @@ async def enter(session: Session) -> None:
             session.say(messages.Done("subscribe", command.channel))
         else:
             await session.carry_out(command)
+            if session.home and session.home not in session.channels:  # it would wait for nothing
+                raise ConnectionClosing(errors.FORCED_RECONNECT)
 
 
 async def _tolerant(session: Session, channel: str, grant: Grant) -> None:

@@ -96,7 +96,9 @@ class Session:
         self.home = home
         self.exclude_self = exclude_self
         self.channels: dict[str, Subscription] = {}
-        self.first = tuple(messages.Subscribe(channel, recover=since, last=last) for channel in channels)
+        self.first = tuple(
+            messages.Subscribe(channel, recover=since, last=last, recoverable=True) for channel in channels
+        )
         self.frame_pings = frame_pings
         self.state = State.AUTHENTICATING
         self.refused = False  # it did not get in, and nothing it says is heard

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from realtime_svc import __version__, config
-from realtime_svc.cli import main
+from realtime_svc.cli import main, server_api
 from realtime_svc.cli.console import Console
 from realtime_svc.configfile import load
 from realtime_svc.http import openapi
@@ -151,6 +151,10 @@ class CallTests(ApiCase):
             path = self.write(f'[internal]\nhost = "{host}"\nport = {port}\n')
             self.assertEqual(0, self.run_command("info", "--config", path).code)
         self.assertEqual(2, len(self.api.asked))
+
+    def test_address_where_none_is_given(self) -> None:
+        self.patch(server_api, "DEFAULT", self.api.address)
+        self.assertEqual(0, self.run_command("info").code)
 
     def test_no_proxy_is_asked(self) -> None:
         for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):

@@ -9,6 +9,7 @@ from typing import Any
 from realtime_svc.core.messages import Publish
 from realtime_svc.errors import FORCED, Disconnect
 from realtime_svc.http.api import ApiRequest
+from realtime_svc.http.api_methods import DECODERS
 from realtime_svc.model import Grant, HistoryPage, HistoryQuery, Publication, PublishResult, StreamPosition
 from tests.http.fake_node import ADA, TOP
 from tests.http.test_api import POSITION, Case
@@ -231,6 +232,10 @@ class ReadTests(MethodCase):
             },
             node,
         )
+
+    def test_nothing_of_a_request_is_in_its_repr(self) -> None:
+        request = DECODERS["publish"].decode(b'{"channel":"canary","data":"canary"}')
+        self.assertEqual("<PublishRequest>", repr(request))
 
     def test_results_are_json_without_spaces(self) -> None:
         answers: list[bytes] = []

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import TestCase
 
 from realtime_svc.client import connect
-from tests.integration.server import Server, reactor, start_server
+from tests.integration.server import (
+    ALICE,
+    LISTENERS,
+    STOPPED,
+    TOKENS,
+    Server,
+    reactor,
+    spawn,
+    start_server,
+    write_config,
+)
 from tests.integration.test_handlers import Talker, token
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +58,7 @@ class Sdk(Talker):
 
 class Case(TestCase):
     timeout = 15
+
     async def start(self) -> Server:
         self.server = await start_server(self, CONFIG, environ={"PYTHONPATH": str(ROOT)})
         return self.server
@@ -126,7 +138,8 @@ class CallTests(Case):
         alice, bob, watcher = await self.plain("alice"), await self.plain("bob"), await self.watcher()
         self.assertIsNone(await self.ask(alice, "users"))
         self.assertEqual("made", (await bob.hear())["subscribed"])
-        self.assertEqual(("made", 2000), tuple((await bob.hear())[key] for key in ("unsubscribed", "code")))
+        told = await bob.hear()
+        self.assertEqual(("made", 2000), (told["unsubscribed"], told["code"]))
         self.assertEqual({"bye": {"code": 4500, "reason": "enough", "reconnect": False}}, await bob.hear())
         self.assertEqual((4500, "enough"), await bob.closed())
         told = [(await watcher.hear())["data"] for _ in range(2)]
@@ -224,6 +237,21 @@ class DocumentTests(TestCase):
             bob.say({"publish": "lobby", "data": said})
         told = [await bob.hear() for _ in range(5)]
         self.assertEqual(["**** it", "fine"], [message["data"] for message in told if "message" in message])
+
+    async def test_service_of_the_documentation(self) -> None:
+        """A .tac file that builds the service and publishes, as docs/publishing.md has it."""
+        (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/publishing.md").read_text(), re.DOTALL)
+        config = write_config(self, LISTENERS + TOKENS)
+        (config.parent / "mine.tac").write_text(code)
+        twistd = "from twisted.scripts.twistd import run; run()"
+        process = spawn(
+            self, [sys.executable, "-c", twistd, "-n", "--pidfile=", "-y", "mine.tac"], cwd=str(config.parent)
+        )
+        await process.when_printed("realtime_svc ready")
+        server = Server(process, config.parent)
+        alice = Talker(await connect(reactor, server.url("/raw/ticks"), token=ALICE))
+        self.assertEqual(["seconds"], list(await alice.hear()))
+        self.assertEqual(STOPPED, await server.stop())
 
     async def test_auction(self) -> None:
         config = (ROOT / "examples/auction.toml").read_text().replace("port = 8000", "port = 0")

@@ -122,4 +122,4 @@ def ca_file(test: TestCase, authority: Authority) -> str:
     """The authority's certificate as a file."""
     path = Path(test.mktemp())
     path.write_bytes(pem(authority.certificate))
-    return str(path)
+    return str(path.absolute())
