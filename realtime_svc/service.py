@@ -288,13 +288,15 @@ class RealtimeService(Service):
         return exposition(self.instruments, ready=self.readiness() is None)
 
     def reload(self) -> None:
-        """SIGHUP: read certificates, tokens, passwords and keys again. What is bad is logged, and the old one stays."""
+        """SIGHUP: read certificates, credentials and keys again. What is bad is logged, and the old one stays."""
         assert self._reload_config is not None
         steps: list[tuple[str, Callable[[], None]]] = [
             ("token keys", lambda: self._prepared.keyring.reload(self._reload_config().auth))  # type: ignore[misc]
         ]
         if self._prepared.tls is not None:
             steps.append(("certificates", self._prepared.tls.reload))
+        if self.api is not None:
+            steps.append(("API keys", lambda: self.api.reload(self._reload_config().api)))  # type: ignore[misc, union-attr]
         for what, step in steps:
             try:
                 step()

@@ -205,7 +205,7 @@ class FakeHooks:
         connecting.data = self.connect_data
         connecting.subscriptions.update(self.connect_subscriptions)
 
-    async def subscribe(self, session: Session, command: Subscribe, grant: Grant) -> Grant:
+    async def subscribe(self, session: Session, command: Subscribe, grant: Grant | None) -> Grant | None:
         self.calls.append(("subscribe", command.channel))
         outcome = await self._outcome("subscribe")
         return outcome if isinstance(outcome, Grant) else grant

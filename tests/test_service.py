@@ -99,8 +99,8 @@ class ReloadTests(SynchronousTestCase):
         service = RealtimeService(prepare(Config(), reactor), reactor, reload=reload)
         with capturedLogs() as logged:
             service.reload()
-        (event,) = logged
-        self.assertEqual(("token keys", "a.toml: auth.tokens: is bad"), (event["what"], event["error"]))
+        expected = [(what, "a.toml: auth.tokens: is bad") for what in ("token keys", "API keys")]
+        self.assertEqual(expected, [(event["what"], event["error"]) for event in logged])
 
 
 class DrainTests(SynchronousTestCase):

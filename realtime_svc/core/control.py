@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from realtime_svc import errors
 from realtime_svc.core.session import Session
+from realtime_svc.core.state import State
 from realtime_svc.errors import Disconnect, ErrorCode, ReplyError
 from realtime_svc.model import Grant
 
@@ -70,15 +71,23 @@ class Control:
     async def subscribe(self, *, user: str, channel: str, grant: Grant, client: str = "", session: str = "") -> None:
         """Make subscriptions; one that is there already stays as it is. Raises `ReplyError` 107, 102, 106."""
         self._node.namespace(channel)
+        failure: ReplyError | None = None
         for one in self._meant(user, client, session):
-            if channel not in one.channels:
+            if channel in one.channels or one.state is not State.OPEN:
+                continue
+            try:
                 await self.subscribe_session(one, channel, grant)
+            except ReplyError as error:  # the others get theirs
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     async def unsubscribe(self, *, user: str, channel: str, client: str = "", session: str = "") -> None:
         """End subscriptions; the clients are told (2000)."""
         self._node.namespace(channel)
         for one in self._meant(user, client, session):
-            await self.unsubscribe_session(one, channel)
+            if one.state is State.OPEN:
+                await self.unsubscribe_session(one, channel)
 
     async def subscribe_session(self, session: Session, channel: str, grant: Grant) -> None:
         """Raises `ReplyError` 107, 105, 106, 102."""

@@ -71,11 +71,14 @@ def fan_out(encodings: Encodings, subscriptions: Iterable[Subscription]) -> None
 def deliver(encodings: Encodings, subscription: Subscription) -> None:
     """To one subscriber for which something has to be looked at: it is being made, it filters, it takes deltas."""
     publication = encodings.publication
+    if subscription.ended:  # by what the same publication brought about
+        return
     if subscription.line is not None:
         subscription.hold(publication)
         return
     if publication.offset:
         if publication.offset <= subscription.after:
+            subscription.delta_ready = False
             return
         subscription.after = 0
         subscription.settle()

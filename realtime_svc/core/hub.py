@@ -20,20 +20,24 @@ class Channel:
     broker delivers. `last` is the newest payload, kept once somebody takes deltas (`deltas`).
     """
 
-    __slots__ = ("deltas", "last", "moved", "name", "position", "ready", "subscriptions")
+    __slots__ = ("deltas", "last", "name", "position", "ready", "subscriptions")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.subscriptions: dict[Session, Subscription] = {}
         self.position: StreamPosition | None = None
         self.ready = False
-        self.moved = False  # since the last position check
         self.deltas = False
         self.last: bytes | None = None
 
     def positioned(self) -> list[Subscription]:
         """The live ones that have to learn of a loss."""
         return [one for one in self.subscriptions.values() if one.positioned and one.line is None]
+
+    def missing(self, top: StreamPosition) -> list[Subscription]:
+        """Those of them for whom something up to `top` was lost. Who read the stream up to there has it."""
+        same = self.position is not None and self.position.epoch == top.epoch
+        return [one for one in self.positioned() if not same or one.after < top.offset]
 
     def start_anew(self) -> None:
         """Who stays after a loss takes what comes, whatever it was before."""
@@ -42,17 +46,21 @@ class Channel:
             subscription.after = 0
             subscription.settle()
 
-    def advance(self, position: StreamPosition) -> tuple[bool, bool]:
-        """A publication stands at `position`: (is it new to this node?, was something lost before it?)."""
+    def advance(self, position: StreamPosition) -> tuple[bool, list[Subscription] | None]:
+        """A publication stands at `position`: (is it new to this node?, who lost something before it?).
+
+        None: nothing was lost.
+        """
         known = self.position
+        lost = None
         if known is not None and known.epoch == position.epoch:
             if position.offset <= known.offset:
-                return False, False
-            lost = position.offset > known.offset + 1
-        else:
-            lost = known is not None
+                return False, None
+            if position.offset > known.offset + 1:
+                lost = self.missing(StreamPosition(position.offset - 1, position.epoch))
+        elif known is not None:
+            lost = self.positioned()
         self.position = position
-        self.moved = True
         return True, lost
 
     def activate(self, subscription: Subscription, top: StreamPosition | None) -> bool:
@@ -165,6 +173,7 @@ class Hub:
     def unsubscribe(self, subscription: Subscription) -> bool:
         """Nothing more goes to the subscription. True: it was the last one of its channel."""
         subscription.ended = True
+        subscription.simple = False
         del subscription.session.channels[subscription.channel]
         channel = self.channels[subscription.channel]
         del channel.subscriptions[subscription.session]
@@ -215,8 +224,8 @@ class Hub:
             fresh, lost = channel.advance(publication.position)
             if not fresh:
                 return
-            if lost:
-                self._lost(channel.positioned())
+            if lost is not None:
+                self._lost(lost)
                 channel.start_anew()
         previous = channel.last
         if channel.deltas:

@@ -83,7 +83,7 @@ async def connect(session: Session, command: messages.Connect) -> None:
     reply = messages.Connected(
         client=session.id,
         version=VERSION,
-        subscriptions={channel: one.result for channel, one in prepared.items()},
+        subscriptions={channel: one.result for channel, one in prepared.items() if not one.subscription.ended},
         data=connecting.data,
         expires_in=node.seconds_left(identity.expires_at),
         ping=node.limits.ping if session.has_own_pings else 0,
@@ -95,7 +95,7 @@ async def connect(session: Session, command: messages.Connect) -> None:
     for publication in connecting.said:
         session.say(messages.Message(publication))
     for one in prepared.values():
-        await node.subscriptions.go_live(one)
+        node.subscriptions.go_live(one)
 
 
 async def _first_subscriptions(
@@ -175,7 +175,9 @@ def _granted(session: Session, connecting: Connecting) -> dict[str, Grant]:
     """The subscriptions that are made for a client: its personal channel, its token's, user code's."""
     identity = session.identity
     assert identity is not None
-    personal = {f"#{identity.user}": Grant()} if session.node.limits.personal_channel and identity.user else {}
+    personal: dict[str, Grant] = {}
+    if session.node.limits.personal_channel and identity.user and "," not in identity.user:  # that would be several
+        personal[f"#{identity.user}"] = Grant()
     return {**personal, **identity.subscriptions, **connecting.subscriptions}
 
 

@@ -297,8 +297,9 @@ class Hooks(Protocol):
         """After authentication, before the first command. Raises `ConnectionClosing` to deny; any other exception
         ends the connection with 3004."""
 
-    async def subscribe(self, session: Session, command: Subscribe, grant: Grant) -> Grant:
-        """A client subscribes, and may. Returns the grant, changed or not. Raises `ReplyError` to refuse."""
+    async def subscribe(self, session: Session, command: Subscribe, grant: Grant | None) -> Grant | None:
+        """A client subscribes. `grant` is what token and rules give it, None: they refuse. Returns what it gets, changed
+        or not; None refuses with 103. Raises `ReplyError` to refuse otherwise."""
 
     async def publish(self, session: Session | None, publication: Publication) -> Publication | None:
         """A client publishes (`session` is None for one that publishes over HTTP). Returns what is to be published:

@@ -26,6 +26,7 @@ class PositionCheck:
         self._node = node
         self._interval = interval
         self._timer: Timer | None = None
+        self._second_looks: list[Timer] = []
         self._names: list[str] = []
         self._running = False
 
@@ -35,12 +36,14 @@ class PositionCheck:
 
     def stop(self) -> None:
         self._running = False
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        for timer in (self._timer, *self._second_looks):
+            if timer is not None and timer.active():
+                timer.cancel()
         self._timer = None
 
     def _begin(self) -> None:
         self._names = list(self._node.hub.channels)
+        self._second_looks = [timer for timer in self._second_looks if timer.active()]
         self._go_on()
 
     def _go_on(self) -> None:
@@ -54,9 +57,7 @@ class PositionCheck:
                 channel = self._node.hub.channels.get(name)
                 if channel is None or channel.position is None:
                     continue
-                if channel.moved:
-                    channel.moved = False
-                elif channel.positioned():
+                if channel.positioned():
                     await self._look(channel)
         finally:
             self._again()
@@ -70,20 +71,24 @@ class PositionCheck:
     async def _look(self, channel: Channel) -> None:
         seen = channel.position
         top = await self._top(channel.name)
-        if seen is not None and top != seen and channel.position == seen:
-            self._node.clock.callLater(SECOND_LOOK, self._look_again, channel, top)
+        if self._running and seen is not None and top != seen and channel.position == seen:
+            timer = self._node.clock.callLater(SECOND_LOOK, self._look_again, channel, seen, top)
+            self._second_looks.append(timer)
 
     async def _top(self, name: str) -> StreamPosition:
         namespace = self._node.namespace(name)
         page = await self._node.broker.history(name, HistoryQuery(limit=0), namespace.history_meta_ttl)
         return page.position
 
-    def _look_again(self, channel: Channel, top: StreamPosition) -> None:
+    def _look_again(self, channel: Channel, seen: StreamPosition, top: StreamPosition) -> None:
         position = channel.position
         if position is None or self._node.hub.channels.get(channel.name) is not channel:
             return
+        if position.epoch != seen.epoch:  # everybody was told then
+            return
         if position.epoch == top.epoch and position.offset >= top.offset:
             return
+        lost = channel.missing(top)
         channel.position = top
-        self._node.subscriptions.lost(channel.positioned())
+        self._node.subscriptions.lost(lost)
         channel.start_anew()

@@ -135,8 +135,10 @@ class Publishing:
     # ---- history
 
     async def history_for(self, session: Session, command: History) -> HistoryPage:
-        """A client reads. Raises `ReplyError` 107, 102, 103, 108, 112."""
+        """A client reads. Raises `ReplyError` 107, 102, 108, 103, 112, in this order."""
         namespace = self._node.namespace(command.channel)
+        if not namespace.keeps_history:
+            raise ReplyError(ErrorCode.NOT_AVAILABLE)
         assert session.identity is not None
         self._check_right(session.identity, namespace, namespace.read_history, command.channel, session)
         if session.dialect.traits.json_only and namespace.payload != "json":
@@ -167,8 +169,9 @@ class Publishing:
     # ---- presence
 
     def check_presence(self, session: Session, channel: str) -> None:
-        """May this client see who is there? Raises `ReplyError` 107, 102, 103."""
+        """May this client see who is there? Raises `ReplyError` 107, 102, 108, 103, in this order."""
         namespace = self._node.namespace(channel)
+        self._check_keeps_presence(channel)
         assert session.identity is not None
         self._check_right(session.identity, namespace, namespace.read_presence, channel, session)
 
@@ -191,4 +194,6 @@ def _scoped(key: str, publisher: ClientInfo | None) -> str:
     """Nobody's key is another user's key."""
     if not key:
         return ""
-    return f"server:{key}" if publisher is None else f"user:{publisher.user}:{key}"
+    if publisher is None:
+        return f"server:{key}"
+    return f"user:{len(publisher.user)}:{publisher.user}:{key}"  # by its length it is clear where a user's id ends

@@ -300,6 +300,8 @@ class Session:
             self.refuse(messages.Failed(error, verb, channel and channel[:255], getattr(command, "id", None)))
         except Exception as error:
             self.node.report("a command failed", error)
+            if self.dialect.traits.handshake and self.state is State.CONNECTING:  # half in is not in
+                raise ConnectionClosing(errors.INTERNAL) from None
             failure = ReplyError(ErrorCode.INTERNAL)
             self.refuse(messages.Failed(failure, verb, channel and channel[:255], getattr(command, "id", None)))
 
@@ -318,6 +320,8 @@ class Session:
 
     def refuse(self, failed: messages.Failed) -> None:
         """Answer with the error; who only makes errors is slowed, then cut; before authentication there is one try."""
+        if self.closing:
+            return
         self.node.count_error(failed.error)
         self.say(failed)
         if self._unheard:
@@ -348,6 +352,8 @@ class Session:
 
     def watch_expiry(self) -> None:
         """End what runs out, by the wall clock: the monotonic timer only says when to look."""
+        if self.state is State.AUTHENTICATING:  # the timer is another one
+            return
         self._stop_timer()
         if self.identity is None or self.closing:
             return

@@ -20,7 +20,8 @@ TagsMatch = Callable[[Mapping[str, str]], bool]
 
 class Subscription:
     """`after`: publications up to this offset are not for this client any more. `simple`: every publication goes to it
-    as it is. `announced`: others are told that it comes and goes; `hears_joins`: it is told about others.
+    as it is. `announced`: others are told that it comes and goes; `hears_joins`: it is told about others. `preparing`:
+    it is being made, and who makes it clears up where it ends meanwhile. `told`: backends and others know of it.
     """
 
     __slots__ = (
@@ -37,11 +38,13 @@ class Subscription:
         "matches",
         "overrun",
         "positioned",
+        "preparing",
         "presence",
         "recoverable",
         "server_side",
         "session",
         "simple",
+        "told",
     )
 
     def __init__(self, session: Session, channel: str, grant: Grant, *, server_side: bool) -> None:
@@ -61,6 +64,8 @@ class Subscription:
         self.after = 0
         self.line: list[Publication] | None = []
         self.overrun = False
+        self.preparing = True
+        self.told = False
         self.ended = False
         self.simple = False
 

@@ -60,12 +60,13 @@ class Subscriptions:
     async def subscribe(self, session: Session, command: messages.Subscribe) -> None:
         """A client subscribes. Raises `ReplyError`: 107, 108, 105, 106, 102, 103, 109, in this order."""
         namespace = self._subscribable(session, command.channel, command.kind)
-        grant = self._grant(session, command, namespace)
-        grant = await self._node.hooks.subscribe(session, command, grant)
+        grant = await self._node.hooks.subscribe(session, command, self._grant(session, command, namespace))
+        if grant is None:
+            raise ReplyError(ErrorCode.PERMISSION_DENIED)
         self._subscribable(session, command.channel, command.kind)  # user code may have taken its time
         prepared = await self.prepare(session, command, namespace, grant)
         session.say_subscribed(messages.Subscribed(command.channel, prepared.result, command.id))
-        await self.go_live(prepared)
+        self.go_live(prepared)
 
     async def subscribe_by_server(self, session: Session, channel: str, grant: Grant) -> None:
         """Make a subscription for a client, whatever it may. Raises `ReplyError` 107, 105, 106, 102, 100."""
@@ -73,7 +74,7 @@ class Subscriptions:
             return
         prepared = await self.prepare_by_server(session, channel, grant)
         session.say_subscribed(messages.ServerSubscribed(channel, prepared.result))
-        await self.go_live(prepared)
+        self.go_live(prepared)
 
     async def prepare_by_server(self, session: Session, channel: str, grant: Grant) -> Prepared:
         namespace = self._subscribable(session, channel, 0)
@@ -99,15 +100,15 @@ class Subscriptions:
             raise ReplyError(ErrorCode.NOT_AVAILABLE, "this protocol carries JSON only, and the channel bytes")
         return namespace
 
-    def _grant(self, session: Session, command: messages.Subscribe, namespace: Namespace) -> Grant:
-        """By the token, where there is one: whoever issues tokens decides. Else by the rules."""
+    def _grant(self, session: Session, command: messages.Subscribe, namespace: Namespace) -> Grant | None:
+        """By the token, where there is one: whoever issues tokens decides. Else by the rules; None: they say no."""
         identity = session.identity
         assert identity is not None
         if command.token:
             return self.verify(session, command.channel, command.token)
         if namespace.insecure or may(identity, namespace.subscribe, command.channel):
             return Grant()
-        raise ReplyError(ErrorCode.PERMISSION_DENIED)
+        return None
 
     def may_subscribe(self, identity: Identity, channel: str) -> bool:
         """Do the rules let `identity` in, without a token? False also where there is no such namespace."""
@@ -142,6 +143,8 @@ class Subscriptions:
         server_side: bool = False,
     ) -> Prepared:
         """Register, and read where the stream stands. Raises `ReplyError`; nothing is left behind then."""
+        if session.closing:  # it left while user code was thinking
+            raise ReplyError(ErrorCode.INTERNAL)
         subscription = Subscription(session, command.channel, grant, server_side=server_side)
         _set_options(subscription, command, namespace, grant)
         channel = self._node.hub.subscribe(subscription)
@@ -153,20 +156,18 @@ class Subscriptions:
             if not channel.ready:
                 await self._broker.subscribe(command.channel)
                 channel.ready = True
-            if subscription.presence:
+            if subscription.presence and not subscription.ended:
                 await self._presence.add(command.channel, subscription.client_info)
             result, top = await self._position(subscription, command, namespace)
             result = result._replace(data=grant.data)
-            if subscription.overrun:
+            if subscription.overrun or subscription.ended:
                 raise ReplyError(ErrorCode.INTERNAL)
             if command.strict and command.recover is not None and not result.recovered:
                 raise ReplyError(ErrorCode.UNRECOVERABLE_POSITION)
         except BaseException:
-            await self._undo(subscription)
+            self._undo(subscription)
             raise
-        if subscription.ended:
-            await self._undo(subscription)
-            raise ReplyError(ErrorCode.INTERNAL)
+        subscription.preparing = False
         return Prepared(subscription, result, top)
 
     async def _position(
@@ -191,7 +192,7 @@ class Subscriptions:
         recovered = _recovered(subscription, found.publications)
         return result._replace(recovered=found.recovered, messages=recovered, position=found.position), found.top
 
-    async def go_live(self, prepared: Prepared) -> None:
+    def go_live(self, prepared: Prepared) -> None:
         """The answer is sent: let through what waited, and announce the newcomer."""
         subscription, _, top = prepared
         channel = self._node.hub.channels.get(subscription.channel)
@@ -201,22 +202,29 @@ class Subscriptions:
         if top is not None and known is not None and known.epoch != top.epoch and not subscription.line:
             channel.position = top
             self.lost(channel.positioned())
-        if not channel.activate(subscription, top) and subscription.positioned:
+            channel.start_anew()
+        whole = channel.activate(subscription, top)
+        if subscription.ended:  # what waited was too much for its client
+            return
+        if not whole and subscription.positioned:
             self.lost([subscription])
             return
+        subscription.told = True
         self._node.emit("subscribe", subscription.channel, subscription)
-        subscription.session.watch_expiry()
         if subscription.announced:
-            await self._broker.announce(Join(subscription.channel, subscription.client_info))
+            join = Join(subscription.channel, subscription.client_info)
+            self._node.background(self._broker.announce(join), "announcing a join failed")
+        subscription.session.watch_expiry()
 
     # ---- how one ends
 
-    async def _undo(self, subscription: Subscription) -> None:
-        """A subscription that was never live."""
+    def _undo(self, subscription: Subscription) -> None:
+        """A subscription that could not be made. The client may have another one there by now, which stays."""
         if not subscription.ended:
             self._remove(subscription)
-        if subscription.presence:
-            await self._presence.remove(subscription.channel, subscription.session.id)
+        there = subscription.session.channels.get(subscription.channel)
+        if there is None or not there.presence:
+            self._absent(subscription)
 
     def _remove(self, subscription: Subscription) -> None:
         """Take it out of the tables; the broker hears of a channel that nobody listens to any more."""
@@ -225,35 +233,40 @@ class Subscriptions:
             self._node.emit("vacated", subscription.channel)
             self._node.background(self._broker.unsubscribe(subscription.channel), "leaving a channel failed")
 
-    async def end(self, subscription: Subscription) -> None:
-        """Nothing more goes to it, it is present no more, and others are told. May be called again."""
+    def _absent(self, subscription: Subscription) -> None:
+        if subscription.presence:
+            removal = self._presence.remove(subscription.channel, subscription.session.id)
+            self._node.background(removal, "leaving the presence of a channel failed")
+
+    def end(self, subscription: Subscription, why: Unsubscription | Disconnect) -> None:
+        """Nothing more goes to it, it is present no more, and others are told. May be called again.
+
+        The engines are not waited for: they hear of it before anything that the client does next.
+        """
         if subscription.ended:
             return
-        live = subscription.line is None
+        if subscription.told:
+            self._node.emit("unsubscribe", subscription.channel, subscription, why)
         self._remove(subscription)
-        if not live:  # who prepares it clears up behind itself, after what it waits for
+        if subscription.preparing:
             return
-        info = subscription.client_info
-        if subscription.presence:
-            await self._presence.remove(subscription.channel, subscription.session.id)
-        if subscription.announced:
-            await self._broker.announce(Leave(subscription.channel, info))
+        self._absent(subscription)
+        if subscription.told and subscription.announced:
+            leave = Leave(subscription.channel, subscription.client_info)
+            self._node.background(self._broker.announce(leave), "announcing a leave failed")
 
     async def unsubscribe(self, session: Session, channel: str, why: Unsubscription) -> None:
         """A subscription ends while its client stays. Succeeds also where there was none."""
         subscription = session.channels.get(channel)
         if subscription is None:
             return
-        self._node.emit("unsubscribe", channel, subscription, why)
-        await self.end(subscription)
+        self.end(subscription, why)
         await self._node.unsubscribe_hook(session, channel, why)
 
     def end_all(self, session: Session, why: Disconnect) -> None:
         """The client leaves."""
         for subscription in tuple(session.channels.values()):
-            if subscription.line is None:
-                self._node.emit("unsubscribe", subscription.channel, subscription, why)
-            self._node.background(self.end(subscription), "ending a subscription failed")
+            self.end(subscription, why)
 
     def end_by_server(self, subscription: Subscription, why: Unsubscription, close: Disconnect | None) -> None:
         """The client is told. `close`: it can't be told, or can't mend it, so its connection ends with this."""

@@ -77,15 +77,20 @@ class ConnectRequest:
 
 
 class SubscribeRequest:
-    """A client subscribes, and may; the third argument of `subscribe`."""
+    """A client subscribes; the third argument of `subscribe`."""
 
     __slots__ = ("_data", "channel", "result")
 
-    def __init__(self, channel: str, data: bytes | None, result: Grant) -> None:
+    def __init__(self, channel: str, data: bytes | None, result: Grant | None) -> None:
         self.channel = channel
         self.result = result
-        """What the client is going to get."""
+        """What the client is going to get; None: nothing, it is refused."""
         self._data = data
+
+    @property
+    def allowed(self) -> bool:
+        """Is the client let in, as things stand: by its token, by the namespace's rules, or by `grant`?"""
+        return self.result is not None
 
     @property
     def data(self) -> Any:
@@ -93,5 +98,6 @@ class SubscribeRequest:
         return from_client(self._data)
 
     def grant(self, **options: Unpack[GrantOptions]) -> None:
-        """Change what the client gets; what is left out stays as it is."""
-        self.result = granted(options, self.result)
+        """Let the client in, also where its token or the namespace would not, and say what it gets; what is left out
+        stays as it is."""
+        self.result = granted(options, self.result or Grant())

@@ -48,7 +48,7 @@ class NoHandlers:
     async def connect(self, session: Session, connecting: Connecting) -> None:
         return
 
-    async def subscribe(self, session: Session, command: Subscribe, grant: Grant) -> Grant:
+    async def subscribe(self, session: Session, command: Subscribe, grant: Grant | None) -> Grant | None:
         return grant
 
     async def publish(self, session: Session | None, publication: Publication) -> Publication | None:
@@ -91,7 +91,7 @@ class UserHandlers:
         finally:
             client.entered()
 
-    async def subscribe(self, session: Session, command: Subscribe, grant: Grant) -> Grant:
+    async def subscribe(self, session: Session, command: Subscribe, grant: Grant | None) -> Grant | None:
         request = SubscribeRequest(command.channel, command.data, grant)
         await self._call("subscribe", self._client(session), command.channel, request)
         return request.result

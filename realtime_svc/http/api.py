@@ -126,6 +126,10 @@ class Api:
         self._options = options
         self._keys = ApiKeys(options.keys)
 
+    def reload(self, options: config.Api) -> None:
+        """Use these keys from now on. All else of the section holds from the start."""
+        self._keys = ApiKeys(options.keys)
+
     @property
     def body_size(self) -> int:
         """Largest body, in bytes; who reads it has to keep to it."""

@@ -309,6 +309,14 @@ class ConnectTests(Case):
 
 
 class SubscribeTests(Case):
+    def test_who_is_refused_can_be_let_in(self) -> None:
+        asked: list[bool] = []
+        self.on("subscribe", lambda client, channel, request: asked.append(request.allowed))
+        self.assertIsNone(self.result(self.hooks.subscribe(self.alice, Subscribe("x"), None)))
+        self.on("subscribe", lambda client, channel, request: request.grant())
+        self.assertEqual(Grant(), self.result(self.hooks.subscribe(self.alice, Subscribe("x"), None)))
+        self.assertEqual([False], asked)
+
     def test_grant(self) -> None:
         """What is not named stays as it was."""
         self.on("subscribe", lambda client, channel, request: request.grant(info={"a": 1}, expires_at=9.0))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,6 +31,7 @@ class Client:
     def __init__(self, name: str, transport: str, base: str, options: dict[str, Any]) -> None:
         self.name = name
         self._binary = transport.endswith("protobuf")
+        self.differences: Counter[str] = Counter()  # by channel, how many publications were some
         self._wanted: dict[str, deque[asyncio.Future[str]]] = defaultdict(deque)
         data = options.get("data")
         self.sdk = centrifuge.Client(
@@ -86,9 +87,6 @@ class Client:
     async def token(self, channel: str, token: str) -> None:
         self._wanted[channel].popleft().set_result(token)
 
-    async def connect(self) -> None:
-        await self.sdk.connect()
-
     async def disconnect(self) -> None:
         await self.sdk.disconnect()
 
@@ -132,6 +130,9 @@ class Client:
         found = await self.sdk.history(channel, since=centrifuge.StreamPosition(**since) if since else None, **options)
         publications = [self.publication(one) for one in found.publications]
         return {"publications": publications, "offset": found.offset, "epoch": found.epoch}
+
+    async def deltas(self, channel: str) -> int:
+        return self.differences[channel]
 
     async def call(self, method: str, data: Any) -> Any:
         return self.plain((await self.sdk.rpc(method, self._payload(data))).data)
@@ -197,6 +198,7 @@ class SubscriptionEvents(centrifuge.SubscriptionEventHandler):  # type: ignore[m
         self._told("unsubscribed", code=ctx.code, reason=ctx.reason)
 
     async def on_publication(self, ctx: Any) -> None:
+        self._client.differences[self._channel] += bool(ctx.pub.delta)
         self._told("publication", **self._client.publication(ctx.pub))
 
     async def on_join(self, ctx: Any) -> None:
@@ -222,7 +224,7 @@ async def answer(number: int, act: Callable[..., Awaitable[Any]], arguments: dic
 
 async def open_client(client: str, transport: str, base: str, options: dict[str, Any]) -> None:
     clients[client] = made = Client(client, transport, base, options)
-    await made.connect()
+    await made.sdk.connect()
 
 
 async def carry_out_lines() -> None:

@@ -7,10 +7,11 @@ An SDK runs in a driver: a Node process, a Python process, or a page in Chromium
     open (connect, with options)            connected, connecting, disconnected, error, message, token
     subscribe, unsubscribe, publish,        subscribing, subscribed, unsubscribed, publication, join, leave, error
     presence, presenceStats, history,       of a channel; with `server` true where the server made the subscription
-    call, send, token, connect, disconnect
+    call, send, token, deltas, disconnect
 
-Event `token` asks for a token of the connection (`channel` is "") or of a subscription; act `token` gives it. Options
-are those of the SDK for JavaScript; `fetchesToken` stands for a `getToken` that asks the test.
+Event `token` asks for a token of the connection (`channel` is "") or of a subscription; act `token` gives it. Act
+`deltas` asks how many publications came as differences. Options are those of the SDK for JavaScript; `fetchesToken`
+stands for a `getToken` that asks the test.
 """
 
 from __future__ import annotations

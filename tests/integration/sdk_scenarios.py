@@ -227,6 +227,7 @@ async def deltas(stage: Stage, transport: str) -> None:
     published = [{"text": LONG_TEXT, "number": number, "more": "grüße" * number} for number in range(6)]
     await stage.publish(channel, published, delta=True)
     stage.test.assertEqual(published, await client.data(channel, len(published)))
+    stage.test.assertEqual(len(published) - 1, await client.act("deltas", channel=channel))
     await client.disconnect()
 
 

@@ -48,6 +48,7 @@ history_ttl = "300s"
 [namespaces.delta]
 history_size = 10
 history_ttl = "300s"
+recovery = "always"
 delta = true
 [namespaces.tagged]
 history_size = 10

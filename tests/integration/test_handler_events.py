@@ -57,8 +57,6 @@ class Sdk(Talker):
 
 
 class Case(TestCase):
-    timeout = 15
-
     async def start(self) -> Server:
         self.server = await start_server(self, CONFIG, environ={"PYTHONPATH": str(ROOT)})
         return self.server
@@ -199,7 +197,7 @@ class SdkTests(Case):
         self.assertEqual({"user": "alice", "data": {"device": 7}, "meta": None}, connected["data"])
         self.assertEqual({"given": {"from": "connect"}}, {name: one["data"] for name, one in connected["subs"].items()})
         self.assertEqual({"said in": "connect"}, (await sdk.hear())["push"]["message"]["data"])
-        sdk.say({"send": {"data": "hello"}})
+        sdk.say({"send": {"data": "refuse"}}, {"send": {"data": "hello"}})  # to neither is there an answer
         self.assertEqual({"channel": "", "said": "hello"}, (await sdk.hear())["push"]["message"]["data"])
         sdk.say(
             {"id": 2, "subscribe": {"channel": "x", "data": [1]}},

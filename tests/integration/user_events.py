@@ -56,6 +56,8 @@ class Events:
         return None
 
     def message(self, client: Client, message: Message) -> None:
+        if message.data == "refuse":
+            raise Denied
         client.reply({"channel": message.channel, "said": message.data})
 
     async def rpc(self, client: Client, method: str, data: Any) -> Any:

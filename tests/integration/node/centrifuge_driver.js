@@ -112,10 +112,6 @@
         this.sdk.disconnect();
       }
 
-      connect() {
-        this.sdk.connect();
-      }
-
       async publish({ channel, data }) {
         await this.sdk.publish(channel, this.payload(data));
       }
@@ -133,6 +129,10 @@
       async history({ channel, options }) {
         const { publications, offset, epoch } = await this.sdk.history(channel, options);
         return { publications: publications.map(publication), ...position({ offset, epoch }) };
+      }
+
+      deltas({ channel }) {
+        return this.sdk.getSubscription(channel).deltaStats().numDeltaPayloads;
       }
 
       async call({ method, data }) {
