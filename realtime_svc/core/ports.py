@@ -298,8 +298,8 @@ class Hooks(Protocol):
         ends the connection with 3004."""
 
     async def subscribe(self, session: Session, command: Subscribe, grant: Grant | None) -> Grant | None:
-        """A client subscribes. `grant` is what token and rules give it, None: they refuse. Returns what it gets, changed
-        or not; None refuses with 103. Raises `ReplyError` to refuse otherwise."""
+        """A client subscribes. `grant` is what token and rules give it, None: they refuse. Returns what it gets,
+        changed or not; None refuses with 103. Raises `ReplyError` to refuse otherwise."""
 
     async def publish(self, session: Session | None, publication: Publication) -> Publication | None:
         """A client publishes (`session` is None for one that publishes over HTTP). Returns what is to be published:

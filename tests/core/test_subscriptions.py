@@ -130,9 +130,13 @@ class RefusalTests(SynchronousTestCase):
         self.assertEqual((b"1", 5), (result.data, result.expires_in))
 
     def test_user_code_is_asked_last(self) -> None:
-        for channel in ("closed:x", "nowhere:x"):
-            self.client.refused(Subscribe(channel))
+        """It may let in whom the rules refuse, but not who has a bad token, nor to where there is nothing."""
+        for command in (Subscribe("closed:x", token="wrong"), Subscribe("x", token="expired"), Subscribe("nowhere:x")):
+            self.assertTrue(self.client.refused(command))
         self.assertNotIn("subscribe", [call[0] for call in self.world.fake_hooks.calls])
+        self.assertEqual(103, self.client.refused(Subscribe("closed:x")))
+        self.world.fake_hooks.outcomes["subscribe"] = Grant()
+        self.client.subscribe("closed:x")
 
     def test_what_happened_while_user_code_thought(self) -> None:
         gate: Deferred[None] = Deferred()
@@ -193,7 +197,7 @@ class OptionTests(SynchronousTestCase):
     def test_recovery_and_positions(self) -> None:
         """(recovery, positioning, wishes, granted) -> (recoverable, positioned)."""
         wants_recovery, wants_position = {"recoverable": True}, {"positioned": True}
-        for recovery, positioning, wishes, granted, expected in (
+        cases: tuple[tuple[Any, Any, dict[str, Any], dict[str, Any], tuple[bool, bool]], ...] = (
             ("allowed", "allowed", {}, {}, (False, False)),
             ("allowed", "allowed", wants_recovery, {}, (True, True)),
             ("allowed", "allowed", wants_position, {}, (False, True)),
@@ -205,13 +209,11 @@ class OptionTests(SynchronousTestCase):
             ("off", "off", {}, {"recoverable": True}, (True, True)),
             ("off", "off", {}, {"positioned": True}, (False, True)),
             ("off", "always", {}, {"positioned": False}, (False, False)),
-        ):
+        )
+        for recovery, positioning, wishes, granted, expected in cases:
             for keeps in (True, False):
                 namespace = Namespace(
-                    recovery=recovery,  # type: ignore[arg-type]
-                    positioning=positioning,  # type: ignore[arg-type]
-                    history_size=5 * keeps,
-                    history_ttl=60.0,
+                    recovery=recovery, positioning=positioning, history_size=5 * keeps, history_ttl=60.0
                 )
                 world = World(namespaces={"default": namespace})
                 world.fake_hooks.outcomes["subscribe"] = Grant(**granted)
@@ -346,6 +348,7 @@ class OrderTests(SynchronousTestCase):
         world = World(namespaces=NAMESPACES, broker=broker, queue_size=1000)
         client = Talker(world, dialect=ObjectDialect(size=300))
         client.say(Subscribe("watched:x", 2))
+        broker.release()
         publish(world, *[b"1"] * 9, channel="watched:x")
         client.session.blocked()
         broker.release_all()
@@ -402,8 +405,8 @@ class LossTests(SynchronousTestCase):
         (told,) = watched.heard(Message, Unsubscribed)
         self.assertEqual((2500, "log:x"), (told.why.code, told.channel))
         self.assertEqual([b"2", b"3"], careless.published())
-        self.assertEqual((None, [2, 3]), (raw.closed, raw.take()))
-        self.assertEqual((1, 2), (self.world.instruments.positions_lost, self.world.instruments.subscriptions))
+        self.assertEqual((3010, []), (raw.closed and raw.closed.code, raw.take()), "it comes back with its position")
+        self.assertEqual((2, 1), (self.world.instruments.positions_lost, self.world.instruments.subscriptions))
 
     def test_client_comes_back_with_its_position(self) -> None:
         client = Talker(self.world)
@@ -494,7 +497,8 @@ class EndTests(SynchronousTestCase):
         self.client, self.other = Talker(self.world), Talker(self.world, "b")
         for one in (self.client, self.other):
             one.subscribe("watched:x")
-        self.other.heard()
+        for one in (self.client, self.other):
+            one.heard()
 
     def test_by_the_client(self) -> None:
         (answer,) = self.client.ask(messages.Unsubscribe("watched:x", 3))

@@ -33,7 +33,7 @@ from tests.integration.clients import HERE, NODE, ChildConnection, find_node
 from tests.integration.server import reactor
 
 Event = dict[str, Any]
-NODE_TRANSPORTS = ("websocket-json", "websocket-protobuf", "http_stream", "sse")
+NODE_TRANSPORTS = ("websocket-json", "websocket-protobuf", "http_stream", "http_stream-protobuf", "sse")
 PYTHON_TRANSPORTS = ("websocket-json", "websocket-protobuf")
 PATIENCE = 20.0
 """Seconds until a test that waits for something fails, and says what there was instead."""

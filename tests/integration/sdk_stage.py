@@ -79,10 +79,11 @@ def subscription_token(user: str, channel: str, *, lasts: float = 600, **claims:
 
 
 class Stage:
-    """A server and a driver. `cable` leads to the server; `base` is the server itself."""
+    """A server and a driver. `cable` leads to the server; `base` is the server itself; `origins` are those of pages."""
 
-    def __init__(self, test: TestCase, server: Server, driver: Driver) -> None:
+    def __init__(self, test: TestCase, server: Server, driver: Driver, origins: Sequence[str] = ()) -> None:
         self.test = test
+        self.origins = origins
         self.server = server
         self.driver = driver
         self.cable = Cable(test, server.port())
@@ -113,14 +114,14 @@ class Stage:
         answer = await self.api("batch", commands=commands)
         self.test.assertEqual([["publish"]] * len(commands), [list(reply) for reply in answer["replies"]], answer)
 
-    async def restart(self, config: str = CONFIG) -> None:
+    async def restart(self) -> None:
         """End the server, and start another; the cable leads to that one then."""
         await self.server.stop()
-        self.server = await start_sdk_server(self.test, config)
+        self.server = await start_sdk_server(self.test, self.origins)
         self.cable.target(self.server.port())
 
 
-async def start_sdk_server(test: TestCase, config: str = CONFIG, origins: Sequence[str] = ()) -> Server:
+async def start_sdk_server(test: TestCase, origins: Sequence[str] = ()) -> Server:
     """`origins`: where pages may come from."""
     allowed = f"[http]\nallowed_origins = {toml(list(origins))}\n"
-    return await start_server(test, allowed + config, environ={"PYTHONPATH": str(ROOT)})
+    return await start_server(test, allowed + CONFIG, environ={"PYTHONPATH": str(ROOT)})

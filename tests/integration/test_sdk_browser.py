@@ -8,7 +8,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.integration import sdk_scenarios as scenarios
 from tests.integration.sdk import NODE_TRANSPORTS, SdkBrowser, SdkSite
-from tests.integration.sdk_recovery import network_broke
+from tests.integration.sdk_recovery import history_trimmed, network_broke, server_restarted, server_side_recovered
 from tests.integration.sdk_stage import Stage, start_sdk_server, token
 
 
@@ -26,21 +26,24 @@ class PageTests(TestCase):
     timeout = 120
 
     async def test_everything(self) -> None:
-        """All scenarios over all transports, then those which break the network, one after the other."""
+        """All scenarios over all transports, then those of coming back, one transport after the other."""
         site = SdkSite(self)
         browser = SdkBrowser(self, site)
         await browser.start()
-        stage = PageStage(self, await start_sdk_server(self, origins=[site.origin]), browser.driver)
+        origins = [site.origin]
+        stage = PageStage(self, await start_sdk_server(self, origins), browser.driver, origins)
         await scenarios.run(stage, scenarios.EVERYTHING, NODE_TRANSPORTS)
         for transport in NODE_TRANSPORTS:
-            await scenarios.run(stage, [network_broke], [transport])
+            for scenario in (network_broke, history_trimmed, server_side_recovered):
+                await scenarios.run(stage, [scenario], [transport])
+        await server_restarted(stage, NODE_TRANSPORTS)
 
     async def test_foreign_origin(self) -> None:
         """No transport lets in a page of an origin that is not allowed."""
         site = SdkSite(self)
         browser = SdkBrowser(self, site)
         await browser.start()
-        stage = PageStage(self, await start_sdk_server(self, origins=[site.foreign_origin]), browser.driver)
+        stage = PageStage(self, await start_sdk_server(self, [site.foreign_origin]), browser.driver)
         for transport in NODE_TRANSPORTS:
             client = await browser.driver.open(transport, stage.base, token=token("alice"))
             await client.take("error")

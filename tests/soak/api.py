@@ -1,4 +1,4 @@
-"""The server API over one connection that stays open (asyncio)."""
+"""The server API over one connection that stays open as long as the server keeps it open (asyncio)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Api:
 
     async def call(self, method: str, **command: Any) -> dict[str, Any]:
         """The result. Raises RuntimeError for an answer that is none."""
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         body = json.dumps(command).encode()

@@ -141,9 +141,10 @@ async def come_and_go(client: Client, until: float, seconds: float) -> None:
     """Lose the connection again and again; one time in five stay away for long."""
     stay = min(STAY, seconds / 3)
     while True:
-        await asyncio.sleep(random.uniform(0.0, stay))
-        if time.monotonic() >= until:
+        for_now = random.uniform(0.0, stay)
+        if time.monotonic() + for_now >= until:
             return
+        await asyncio.sleep(for_now)
         client.pause = random.uniform(0.0, 0.5) if random.random() < 0.8 else random.uniform(0.0, stay / 2)
         client.drop(politely=random.random() < 0.5)
 

@@ -13,8 +13,8 @@ const centrifugeDriver = require('./centrifuge_driver.js');
 const websocket = (Sdk) => (base, options) =>
   new Sdk(`ws${base.slice(4)}/connection/websocket`, { websocket: WebSocket, ...options });
 
-const emulated = (transport) => (base, options) =>
-  new Centrifuge([{ transport, endpoint: `${base}/connection/${transport}` }], {
+const emulated = (Sdk, transport) => (base, options) =>
+  new Sdk([{ transport, endpoint: `${base}/connection/${transport}` }], {
     emulationEndpoint: `${base}/emulation`,
     fetch,
     readableStream: ReadableStream,
@@ -25,8 +25,9 @@ const emulated = (transport) => (base, options) =>
 const makers = {
   'websocket-json': websocket(Centrifuge),
   'websocket-protobuf': websocket(CentrifugeProtobuf),
-  http_stream: emulated('http_stream'),
-  sse: emulated('sse'),
+  http_stream: emulated(Centrifuge, 'http_stream'),
+  'http_stream-protobuf': emulated(CentrifugeProtobuf, 'http_stream'),
+  sse: emulated(Centrifuge, 'sse'),
 };
 
 const carryOut = centrifugeDriver(makers, (event) => process.stdout.write(JSON.stringify(event) + '\n'));
