@@ -29,6 +29,7 @@ def session_limits(config: Config) -> SessionLimits:
         personal_channel=config.auth.personal_channel,
         ping=math.ceil(config.websocket.ping_interval),
         page=config.streams.page,
+        members=config.streams.members,
         position_check=config.streams.position_check,
         messages=RateLimit(limits.messages_per_second, 2 * limits.messages_per_second, limits.flood_patience),
         errors=RateLimit(per_second, limits.errors_per_minute / 2, limits.flood_patience),

@@ -255,6 +255,7 @@ def limits(**changes: Any) -> SessionLimits:
         "personal_channel": False,
         "ping": 25,
         "page": 300,
+        "members": 5000,
         "position_check": 0.0,
         "messages": RateLimit(0, 0, 0),
         "errors": RateLimit(0, 0, 0),

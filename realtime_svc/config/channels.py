@@ -13,8 +13,16 @@ class Streams(Section, frozen=True):
     """Bounds of history and recovery, for all namespaces."""
 
     page: Annotated[
-        int, Meta(description="Most publications in one answer: history pages, and what one recovery may bring.", ge=1)
+        int,
+        Meta(
+            description="Most publications in one answer: history pages, and what one recovery may bring. Their payloads "
+            "have limits.queue_size bytes together at most.",
+            ge=1,
+        ),
     ] = 300
+    members: Annotated[
+        int, Meta(description="Most members in one answer to a client that asks for presence; more get 106.", ge=1)
+    ] = 5000
     position_check: Annotated[
         float, duration("How often quiet channels are compared with the broker's position; 0 is never.", most=3600)
     ] = 25.0

@@ -33,8 +33,7 @@ async def history(session: Session, command: messages.History) -> None:
 
 
 async def presence(session: Session, command: messages.Presence) -> None:
-    session.node.publishing.check_presence(session, command.channel)
-    members = await session.node.publishing.presence(command.channel)
+    members = await session.node.publishing.presence_for(session, command.channel)
     session.say(messages.PresenceResult(command.channel, members, command.id))
 
 

@@ -98,6 +98,7 @@ class CommandLine:
             if session.closing or not self._account():
                 return
             await session.carry_out(command)
+            session.mind_output()
             if session.reading.throttled and not session.closing:
                 self._wait(commands, first=True)
                 return

@@ -57,7 +57,8 @@ _EXPECTED = frozenset((SHUTDOWN, EXPIRED, NO_PONG, FORCED))
 class SessionLimits:
     """What every session keeps to. Sizes in bytes, times in seconds.
 
-    `ping`: seconds between two pings that are messages of the protocol (0: none). `page`: publications in one answer.
+    `ping`: seconds between two pings that are messages of the protocol (0: none). `page`: publications in one answer,
+    `members`: clients in one that names who is there.
     """
 
     message_size: int
@@ -71,6 +72,7 @@ class SessionLimits:
     personal_channel: bool
     ping: int
     page: int
+    members: int
     position_check: float
     messages: RateLimit
     errors: RateLimit

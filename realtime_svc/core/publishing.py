@@ -9,6 +9,7 @@ from realtime_svc.config import Namespace
 from realtime_svc.core.messages import History, Publish
 from realtime_svc.core.payload import parse_json
 from realtime_svc.core.permissions import may
+from realtime_svc.core.recovery import fitting
 from realtime_svc.core.session import Session
 from realtime_svc.errors import ErrorCode, ReplyError
 from realtime_svc.model import (
@@ -145,7 +146,8 @@ class Publishing:
             raise ReplyError(ErrorCode.NOT_AVAILABLE, "this protocol carries JSON only, and the channel bytes")
         page = self._node.limits.page
         limit = page if command.limit < 0 else min(command.limit, page)
-        return await self.history(command.channel, HistoryQuery(limit, command.since, command.reverse))
+        found, top = await self.history(command.channel, HistoryQuery(limit, command.since, command.reverse))
+        return HistoryPage(fitting(found, self._node.limits.queue_size), top)
 
     async def history(self, channel: str, query: HistoryQuery) -> HistoryPage:
         """Raises `ReplyError`: 107, 102, 108 where none is kept, 112 for a position in another epoch."""
@@ -174,6 +176,14 @@ class Publishing:
         self._check_keeps_presence(channel)
         assert session.identity is not None
         self._check_right(session.identity, namespace, namespace.read_presence, channel, session)
+
+    async def presence_for(self, session: Session, channel: str) -> dict[str, ClientInfo]:
+        """A client asks. Raises `ReplyError` 107, 102, 108, 103, 106 where there are too many to name."""
+        self.check_presence(session, channel)
+        most = self._node.limits.members
+        if (await self._presence.counts(channel)).clients > most:
+            raise ReplyError(ErrorCode.LIMIT_EXCEEDED, f"more than {most} members: ask for their number")
+        return await self._presence.members(channel)
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
         """By client id. Raises `ReplyError` 107, 102, 108 where it is not known."""

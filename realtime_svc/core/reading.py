@@ -16,6 +16,7 @@ class Hold(enum.IntFlag):
     ERRORS = 4
     TURN = 8
     BACKLOG = 16
+    OUTPUT = 32
 
 
 class Reading:

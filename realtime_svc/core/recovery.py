@@ -28,11 +28,20 @@ def query(since: StreamPosition | None, last: int, page: int, cache: bool) -> Hi
     return HistoryQuery(limit=page, since=since)
 
 
-def recover(page: HistoryPage, since: StreamPosition | None, cache: bool) -> Recovery:
-    """Whole or refused: a part of what was missed is never given."""
+def fitting(publications: list[Publication], size: int) -> list[Publication]:
+    """The first of them whose payloads have `size` bytes together at most; one at least, where there is any."""
+    for count, publication in enumerate(publications):
+        size -= len(publication.data)
+        if size < 0 and count:
+            return publications[:count]
+    return publications
+
+
+def recover(page: HistoryPage, since: StreamPosition | None, cache: bool, size: int) -> Recovery:
+    """Whole or refused: a part of what was missed is never given. `size`: bytes of payloads that one answer may hold."""
     found, top = page
     if since is None:
-        return Recovery(False, found[::-1], top, top)
+        return Recovery(False, fitting(found, size)[::-1], top, top)
     same_stream = since.epoch in ("", top.epoch)
     if cache:
         if same_stream and since.offset == top.offset and top.offset:
@@ -42,6 +51,7 @@ def recover(page: HistoryPage, since: StreamPosition | None, cache: bool) -> Rec
         return Recovery(False, [], top, top)
     if found:
         whole = found[0].offset == since.offset + 1 and found[-1].offset == top.offset
+        whole = whole and len(fitting(found, size)) == len(found)
     else:
         whole = since.offset == top.offset
     if not whole:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from realtime_svc import errors
 from realtime_svc.core import login, messages
 from realtime_svc.core.commands import COMMANDS
+from realtime_svc.core.cork import Cork
 from realtime_svc.core.line import CommandLine
 from realtime_svc.core.outbox import Outbox
 from realtime_svc.core.ports import Dialect, Frame, Timer, Transport
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from realtime_svc.core.subscription import Subscription
 
 LOOK_AGAIN = 60.0  # seconds; how often the wall clock is asked whether a credential has run out
-MOST_JOINED = 64 * 1024  # bytes that are joined in one frame
+ANSWERS_SHARE = 4  # the part of its queue that a client may fill with answers, before it has to wait
 
 
 class Session:
@@ -109,7 +110,7 @@ class Session:
         self.line = CommandLine(self)
         self.reading = Reading(transport, node.clock, self.line.work_off)
         self._pong_due = False
-        self._cork: list[Frame] | None = None
+        self._cork: Cork | None = None
         self._outbox = Outbox(transport, node.clock, limits.queue_size, limits.stall_timeout, self._too_slow)
         self._disconnect: Disconnect | None = None
         self._errors = TokenBucket(limits.errors, node.clock)
@@ -142,7 +143,7 @@ class Session:
         """End the connection. What is queued is delivered first, unless `flush` is off (the client takes nothing)."""
         if self.closing:
             return
-        self._uncork_now()
+        self.uncork()
         if self.closing:  # that was too much for it
             return
         self._begin_to_close(disconnect)
@@ -195,9 +196,9 @@ class Session:
         return self._disconnect or errors.CLOSED
 
     def _stop_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     # ---- what goes out
 
@@ -220,37 +221,24 @@ class Session:
         """Send one encoded message, now or when the transport takes more. Never raises; a slow client is closed."""
         if self.state >= State.CLOSING:
             return
-        if self._cork is not None:
-            self._cork.append(frame)
-        else:
+        if self._cork is None:
             self.node.count_out(self.dialect, frame)
             self._outbox.send(frame)
+        elif not self._cork.add(frame):
+            self.uncork()
+            self.cork()
 
     def cork(self) -> None:
         """Collect what is said until `uncork`, where the protocol can say several things in one frame."""
         if self.dialect.traits.handshake and self._cork is None and not self.closing:
-            self._cork = []
+            self._cork = Cork(self.dialect)
 
     def uncork(self) -> None:
         """Send what was collected. Nothing happens where nothing was corked."""
-        self._uncork_now()
-
-    def _uncork_now(self) -> None:
-        frames, self._cork = self._cork, None
-        if not frames:
-            return
-        start = size = 0
-        for index, frame in enumerate(frames):
-            if size and size + len(frame.wire) > MOST_JOINED:
-                self._send_joined(frames[start:index])
-                start, size = index, 0
-            size += len(frame.wire)
-        self._send_joined(frames[start:])
-
-    def _send_joined(self, frames: list[Frame]) -> None:
-        joined = self.dialect.join(frames) if len(frames) > 1 else frames[0]
-        for frame in frames if joined is None else (joined,):
-            self.send(frame)
+        cork, self._cork = self._cork, None
+        if cork is not None:
+            for frame in cork.frames():
+                self.send(frame)
 
     @property
     def queued(self) -> int:
@@ -265,6 +253,16 @@ class Session:
     def unblocked(self) -> None:
         """The transport's buffer is empty again."""
         self._outbox.unblock()
+        if not self._outbox.size:
+            self.reading.resume(Hold.OUTPUT)
+
+    def mind_output(self) -> None:
+        """A client whose answers wait is not asked what else it wants, until it has taken them."""
+        if not self._outbox.blocked or self.closing:
+            return
+        waiting = self._outbox.size + (self._cork.size if self._cork is not None else 0)
+        if waiting > self.node.limits.queue_size // ANSWERS_SHARE:
+            self.reading.pause(Hold.OUTPUT)
 
     def _too_slow(self) -> None:
         if self.state is State.CLOSING:

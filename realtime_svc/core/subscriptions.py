@@ -188,7 +188,7 @@ class Subscriptions:
         cache = namespace.recovery_mode == "cache"
         query = recovery.query(since, command.last, self._node.limits.page, cache)
         page = await self._broker.history(command.channel, query, namespace.history_meta_ttl)
-        found = recovery.recover(page, since, cache)
+        found = recovery.recover(page, since, cache, self._node.limits.queue_size)
         recovered = _recovered(subscription, found.publications)
         return result._replace(recovered=found.recovered, messages=recovered, position=found.position), found.top
 

@@ -100,10 +100,12 @@ class Talker:
         self.transport.leave()
 
 
-def publish(world: World, *payloads: bytes, channel: str = "x", **options: Any) -> None:
+def publish(
+    world: World, *payloads: bytes, channel: str = "x", tags: dict[str, str] | None = None, **options: Any
+) -> None:
     """The server publishes; this succeeds at once, or later."""
     for data in payloads:
-        command = messages.Publish(channel, data, tags=options.pop("tags", None))
+        command = messages.Publish(channel, data, tags=tags)
         run(world.node.publishing.publish(command, **options), _must_succeed)
 
 

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc import errors
 from realtime_svc.config import Namespace
 from realtime_svc.core import messages
-from realtime_svc.core.messages import Connect, Subscribe
+from realtime_svc.core.messages import Subscribe
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import ConnectionClosing
 from realtime_svc.model import Grant, Identity, LifecycleEvent

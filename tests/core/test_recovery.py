@@ -17,15 +17,17 @@ from tests.core.talker import Outcome, Talker, publish
 from tests.fakes import World
 
 PAGE = 4
+SIZE = 1000  # bytes
 LOG = Namespace(history_size=6, history_ttl=60.0, history_meta_ttl=120.0)
 CACHE = Namespace(history_size=1, history_ttl=60.0, history_meta_ttl=120.0, recovery_mode="cache")
 TAGS = Namespace(history_size=10, history_ttl=60.0, tags_filter=True)
 
 
 def window(first: int, top: int, since: int, limit: int) -> HistoryPage:
-    """What a broker answers that keeps the offsets from `first` to `top`, asked for those after `since`."""
+    """What a broker answers that keeps the offsets from `first` to `top`, asked for those after `since`. Each payload
+    has two bytes."""
     offsets = [offset for offset in range(first, top + 1) if offset > since][:limit]
-    return HistoryPage([Publication("x", b"%d" % n, offset=n, epoch="E") for n in offsets], StreamPosition(top, "E"))
+    return HistoryPage([Publication("x", b"%02d" % n, offset=n, epoch="E") for n in offsets], StreamPosition(top, "E"))
 
 
 class QueryTests(SynchronousTestCase):
@@ -52,14 +54,16 @@ class StreamTests(SynchronousTestCase):
         kept=st.integers(0, 12),
         since=st.integers(0, 14),
         epoch=st.sampled_from(["E", "", "other"]),
+        size=st.integers(1, 9),
     )
-    def test_whole_or_refused(self, top: int, kept: int, since: int, epoch: str) -> None:
+    def test_whole_or_refused(self, top: int, kept: int, since: int, epoch: str, size: int) -> None:
         """Against the definition: recovered is who now has, without a gap, everything up to the top."""
         first = max(1, top - kept + 1)
         page = window(first, top, since, PAGE)
-        found = recovery.recover(page, StreamPosition(since, epoch), False)
+        found = recovery.recover(page, StreamPosition(since, epoch), False, size)
         missed = list(range(since + 1, top + 1))
         possible = epoch in ("E", "") and since <= top and len(missed) <= PAGE and all(n >= first for n in missed)
+        possible = possible and (len(missed) <= 1 or 2 * len(missed) <= size)
         self.assertIs(possible, found.recovered)
         self.assertEqual(missed if possible else [], [one.offset for one in found.publications])
         self.assertEqual(StreamPosition(since if possible else top, "E"), found.position)
@@ -67,15 +71,16 @@ class StreamTests(SynchronousTestCase):
 
     def test_recorded_case(self) -> None:
         """PROTOCOLS 3.4: offset 1 of 2."""
-        found = recovery.recover(window(1, 2, 1, 300), StreamPosition(1, "E"), False)
+        found = recovery.recover(window(1, 2, 1, 300), StreamPosition(1, "E"), False, SIZE)
         self.assertEqual((True, StreamPosition(1, "E")), (found.recovered, found.position))
         self.assertEqual([2], [one.offset for one in found.publications])
 
     def test_last_ones_come_oldest_first(self) -> None:
         page = window(1, 5, 0, 9)
-        found = recovery.recover(HistoryPage(page.publications[:1:-1], page.position), None, False)
-        self.assertEqual([3, 4, 5], [one.offset for one in found.publications])
-        self.assertEqual((False, StreamPosition(5, "E")), (found.recovered, found.position))
+        for size, offsets in ((SIZE, [3, 4, 5]), (6, [3, 4, 5]), (5, [4, 5]), (1, [5])):
+            found = recovery.recover(HistoryPage(page.publications[:1:-1], page.position), None, False, size)
+            self.assertEqual(offsets, [one.offset for one in found.publications])
+            self.assertEqual((False, StreamPosition(5, "E")), (found.recovered, found.position))
 
 
 class CacheTests(SynchronousTestCase):
@@ -96,7 +101,7 @@ class CacheTests(SynchronousTestCase):
             (9, "E", 5, True, (True, [5])),
         ):
             page = window(top, top, top - 1, 1) if kept else HistoryPage([], StreamPosition(top, "E"))
-            found = recovery.recover(page, StreamPosition(since, epoch), True)
+            found = recovery.recover(page, StreamPosition(since, epoch), True, SIZE)
             case = (since, epoch, top, kept)
             self.assertEqual(expected, (found.recovered, [one.offset for one in found.publications]), case)
             self.assertEqual(StreamPosition(top, "E"), found.position)
@@ -152,6 +157,15 @@ class SessionTests(SynchronousTestCase):
         for offset in (0, 1, 2, 3):
             self.assertEqual((False, 8, []), self.found(self.back(offset)), offset)
         self.assertEqual((True, 4, [b"5", b"6", b"7", b"8"]), self.found(self.back(4)))
+
+    def test_more_than_the_queue_of_a_client_may_hold(self) -> None:
+        """Better refused than cut by what it asked for."""
+        world = World(namespaces={"default": LOG}, queue_size=1000)
+        publish(world, *[b'"%s"' % (b"x" * 398)] * 3)
+        for offset, recovered in ((0, False), (1, True)):
+            result = Talker(world).subscribe(recover=StreamPosition(offset, ""), recoverable=True)
+            self.assertIs(recovered, result.recovered)
+        self.assertEqual(2, len(Talker(world).subscribe(last=3).messages))
 
     def test_trimmed(self) -> None:
         publish(self.world, b"1", b"2")

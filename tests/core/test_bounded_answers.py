@@ -1,0 +1,82 @@
+"""One small command does not make a large heap: answers are bounded, and a client that does not take them waits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from realtime_svc.config import Namespace
+from realtime_svc.core.messages import Publish
+from realtime_svc.driver import run
+from realtime_svc.wire import centrifuge_json
+from tests.fakes import FakeTransport, World
+
+SPACE = Namespace(
+    subscribe=("anonymous",), history_size=100, history_ttl=60.0, recovery="always", presence=True, insecure=True
+)
+BIG = b'"%s"' % (b"x" * 998)
+
+
+class BoundedAnswersTests(SynchronousTestCase):
+    """Ten kilobytes may wait for a client; fifty publications of one kilobyte are there."""
+
+    def setUp(self) -> None:
+        self.world = World(namespaces={"default": SPACE}, queue_size=10_000, members=2, anonymous=True)
+        for _ in range(50):
+            run(self.world.node.publishing.publish(Publish("x", BIG)), lambda result, error: None)
+
+    def connect(self, room: int | None = None) -> FakeTransport:
+        transport = self.world.connect(None, centrifuge_json.WEBSOCKET, room=room)
+        transport.type('{"id":1,"connect":{}}')
+        return transport
+
+    def answers(self, transport: FakeTransport) -> list[Any]:
+        frames, transport.frames = transport.frames, []
+        return [json.loads(line) for frame in frames for line in frame.payload.split(b"\n")]
+
+    def test_page_of_history_ends_where_it_gets_too_big(self) -> None:
+        client = self.connect()
+        client.type('{"id":2,"history":{"channel":"x","limit":-1}}')
+        result = self.answers(client)[1]["history"]
+        self.assertEqual([*range(1, 11)], [publication["offset"] for publication in result["publications"]])
+        self.assertEqual(50, result["offset"], "the top of the stream, so the client sees that there is more")
+
+    def test_recovery_that_would_be_too_big_is_refused(self) -> None:
+        for since, recovered, offsets in ((40, True, [*range(41, 51)]), (39, False, [])):
+            client = self.connect()
+            self.answers(client)
+            client.type(f'{{"id":2,"subscribe":{{"channel":"x","recover":true,"offset":{since}}}}}')
+            result = self.answers(client)[0]["subscribe"]
+            found = [publication["offset"] for publication in result.get("publications", ())]
+            self.assertEqual((recovered, offsets), (result.get("recovered", False), found))
+
+    def test_too_many_members(self) -> None:
+        clients = [self.connect() for _ in range(3)]
+        for client in clients[:2]:
+            client.type('{"id":2,"subscribe":{"channel":"x"}}')
+        self.answers(clients[0])
+        clients[0].type('{"id":3,"presence":{"channel":"x"}}')
+        self.assertEqual(2, len(self.answers(clients[0])[0]["presence"]["presence"]))
+        clients[2].type('{"id":2,"subscribe":{"channel":"x"}}')
+        clients[0].type('{"id":4,"presence":{"channel":"x"}}', '{"id":5,"presence_stats":{"channel":"x"}}')
+        refused, counted = self.answers(clients[0])
+        self.assertEqual((106, 3), (refused["error"]["code"], counted["presence_stats"]["num_clients"]))
+
+    def test_who_does_not_take_answers_is_not_asked_what_else(self) -> None:
+        """One batch of many commands, each with a large answer: the rest waits until the client has taken some."""
+        client = self.connect(room=2)
+        batch = "\n".join(f'{{"id":{n},"history":{{"channel":"x","limit":3}}}}' for n in range(2, 42))
+        client.type(batch)
+        assert client.session is not None
+        self.assertFalse(client.reading)
+        self.assertLess(client.session.queued, 10_000)
+        self.assertIsNone(client.closed)
+        told: list[int] = []
+        for _ in range(100):
+            told += [answer["id"] for answer in self.answers(client)]
+            client.unblock(2)
+        told += [answer["id"] for answer in self.answers(client)]
+        self.assertEqual([*range(1, 42)], told)
+        self.assertTrue(client.reading)
