@@ -15,8 +15,8 @@ class Streams(Section, frozen=True):
     page: Annotated[
         int,
         Meta(
-            description="Most publications in one answer: history pages, and what one recovery may bring. Their payloads "
-            "have limits.queue_size bytes together at most.",
+            description="Most publications in one answer: history pages, and what one recovery may bring. Together "
+            "their payloads have limits.queue_size bytes at most.",
             ge=1,
         ),
     ] = 300

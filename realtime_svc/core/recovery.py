@@ -38,7 +38,7 @@ def fitting(publications: list[Publication], size: int) -> list[Publication]:
 
 
 def recover(page: HistoryPage, since: StreamPosition | None, cache: bool, size: int) -> Recovery:
-    """Whole or refused: a part of what was missed is never given. `size`: bytes of payloads that one answer may hold."""
+    """Whole or refused: a part of what was missed is never given. `size`: payload bytes that one answer may hold."""
     found, top = page
     if since is None:
         return Recovery(False, fitting(found, size)[::-1], top, top)

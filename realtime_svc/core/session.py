@@ -13,7 +13,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from realtime_svc import errors
-from realtime_svc.core import login, messages
+from realtime_svc.core import expiry, login, messages
 from realtime_svc.core.commands import COMMANDS
 from realtime_svc.core.cork import Cork
 from realtime_svc.core.line import CommandLine
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from realtime_svc.core.node import Node
     from realtime_svc.core.subscription import Subscription
 
-LOOK_AGAIN = 60.0  # seconds; how often the wall clock is asked whether a credential has run out
 ANSWERS_SHARE = 4  # the part of its queue that a client may fill with answers, before it has to wait
 
 
@@ -349,25 +348,13 @@ class Session:
         self.close(errors.STALE)
 
     def watch_expiry(self) -> None:
-        """End what runs out, by the wall clock: the monotonic timer only says when to look."""
+        """End what has run out, and look again when the next thing does."""
         if self.state is State.AUTHENTICATING:  # the timer is another one
             return
         self._stop_timer()
-        if self.identity is None or self.closing:
-            return
-        now = self.node.wall_clock()
-        following = self.node.subscriptions.expire(self, now)
-        if self.closing:
-            return
-        expires_at = self.identity.expires_at
-        if expires_at is not None:
-            until = expires_at + self.node.grace(self)
-            if until <= now:
-                self.close(errors.EXPIRED)
-                return
-            following = until if following is None else min(following, until)
-        if following is not None:
-            self._timer = self.node.clock.callLater(min(following - now, LOOK_AGAIN), self.watch_expiry)
+        delay = expiry.look(self)
+        if delay is not None and not self.closing:
+            self._timer = self.node.clock.callLater(delay, self.watch_expiry)
 
     @property
     def has_own_pings(self) -> bool:

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc import errors
 from realtime_svc.config import Namespace
-from realtime_svc.core.session import LOOK_AGAIN
+from realtime_svc.core.expiry import LOOK_AGAIN
 from realtime_svc.errors import Disconnect
 from realtime_svc.model import ANONYMOUS, Identity
 from tests.fakes import START, FakeTransport, World

@@ -5,6 +5,7 @@ JSON object a line, in the words of `node/centrifuge_driver.js`. The end of stan
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import sys
 from collections import Counter, defaultdict, deque
@@ -31,6 +32,7 @@ class Client:
     def __init__(self, name: str, transport: str, base: str, options: dict[str, Any]) -> None:
         self.name = name
         self._binary = transport.endswith("protobuf")
+        self._bytes = options.get("bytes", False)
         self.differences: Counter[str] = Counter()  # by channel, how many publications were some
         self._wanted: dict[str, deque[asyncio.Future[str]]] = defaultdict(deque)
         data = options.get("data")
@@ -57,9 +59,13 @@ class Client:
         return await waiting
 
     def _payload(self, value: Any) -> Any:
+        if self._bytes:
+            return base64.b64decode(value)
         return json.dumps(value).encode() if self._binary else value
 
     def plain(self, value: Any) -> Any:
+        if self._bytes and isinstance(value, bytes):
+            return base64.b64encode(value).decode()
         return (json.loads(value) if value else None) if isinstance(value, bytes) else value
 
     def info(self, one: Any) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ An SDK runs in a driver: a Node process, a Python process, or a page in Chromium
 
 Event `token` asks for a token of the connection (`channel` is "") or of a subscription; act `token` gives it. Act
 `deltas` asks how many publications came as differences. Options are those of the SDK for JavaScript; `fetchesToken`
-stands for a `getToken` that asks the test.
+stands for a `getToken` that asks the test. A client opened with `bytes` says and hears payloads as base64 (Protobuf).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import itertools
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -28,6 +29,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 from twisted.web.server import Request
 
+from realtime_svc.devcert import DevCertificates
 from tests.integration.chromium import Browser, PageSite
 from tests.integration.clients import HERE, NODE, ChildConnection, find_node
 from tests.integration.server import reactor
@@ -170,8 +172,15 @@ class Client:
 class _Child(ChildConnection):
     """A driver that is a process."""
 
-    def __init__(self, test: TestCase, name: str, transports: tuple[str, ...], command: list[str]) -> None:
-        super().__init__(test, name, command)
+    def __init__(
+        self,
+        test: TestCase,
+        name: str,
+        transports: tuple[str, ...],
+        command: list[str],
+        environ: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(test, name, command, environ)
         self.driver = Driver(name, transports, lambda said: self.send(json.dumps(said)))
 
     def line(self, line: str, *, error: bool) -> None:
@@ -188,17 +197,18 @@ async def node_driver(test: TestCase) -> Driver:
     return _Child(test, "centrifuge", NODE_TRANSPORTS, command).driver
 
 
-async def python_driver(test: TestCase) -> Driver:
-    """PyPI `centrifuge-python`."""
+async def python_driver(test: TestCase, ca: Path | None = None) -> Driver:
+    """PyPI `centrifuge-python`; `ca` is what it trusts instead of the system's authorities."""
     command = [sys.executable, str(HERE / "centrifuge_python_client.py")]
-    return _Child(test, "centrifuge-python", PYTHON_TRANSPORTS, command).driver
+    environ = {"SSL_CERT_FILE": str(ca)} if ca else None
+    return _Child(test, "centrifuge-python", PYTHON_TRANSPORTS, command, environ).driver
 
 
 class SdkSite(PageSite):
     """Serves one page with all that is needed in it."""
 
-    def __init__(self, test: TestCase) -> None:
-        super().__init__(test, "unused=1", None)
+    def __init__(self, test: TestCase, certificates: DevCertificates | None = None) -> None:
+        super().__init__(test, "unused=1", certificates)
 
     def _page(self, request: Request) -> bytes:
         request.setHeader("content-type", "text/html; charset=utf-8")
@@ -211,8 +221,8 @@ class SdkSite(PageSite):
 class SdkBrowser(Browser):
     """Chromium with that page. Its `driver` can be used once it has started."""
 
-    def __init__(self, test: TestCase, site: SdkSite) -> None:
-        super().__init__(test, site, None)
+    def __init__(self, test: TestCase, site: SdkSite, ca: Path | None = None) -> None:
+        super().__init__(test, site, ca)
         self.driver = Driver("page", NODE_TRANSPORTS, site.commands.put)
 
     def _event(self, event: Event) -> None:

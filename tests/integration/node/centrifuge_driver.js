@@ -56,8 +56,9 @@
       constructor(name, transport, base, options) {
         this.name = name;
         this.wanted = new Map(); // channel ('' for the connection) -> those who wait for a token
-        const { fetchesToken, data, ...rest } = options;
+        const { fetchesToken, data, bytes, ...rest } = options;
         if (fetchesToken) rest.getToken = () => this.fetchToken('');
+        this.bytes = bytes;
         this.binary = transport.endsWith('protobuf');
         if (data !== undefined) rest.data = this.payload(data);
         this.sdk = makers[transport](base, { minReconnectDelay: 20, maxReconnectDelay: 200, ...rest });
@@ -68,10 +69,13 @@
       }
 
       tell(event, more, ctx) {
-        tell({ event, client: this.name, ...more, ...shapes[event](ctx) });
+        const inBase64 = this.bytes && event === 'publication';
+        const said = inBase64 ? { data: btoa(String.fromCharCode(...ctx.data)), offset: Number(ctx.offset || 0) } : shapes[event](ctx);
+        tell({ event, client: this.name, ...more, ...said });
       }
 
       payload(value) {
+        if (this.bytes) return Uint8Array.from(atob(value), (character) => character.charCodeAt(0));
         return this.binary ? new TextEncoder().encode(JSON.stringify(value)) : value;
       }
 
