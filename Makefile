@@ -17,7 +17,7 @@ run: environment ## start a development server in the foreground (configuration 
 	@exec $(BIN)/realtime-svc dev $(ARGS)
 
 test: system-packages dev-environment node-packages ## every test once, with the coverage floor
-	@$(BIN)/python tools/run_tests.py tests
+	@$(BIN)/python tools/run_tests.py
 
 check: dev-environment ## format, lint, types, architecture
 	@failed=; \

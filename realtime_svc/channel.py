@@ -37,7 +37,6 @@ def users_of(channel: str) -> list[str] | None:
 
 
 def is_private(channel: str) -> bool:
-    """Does the name start, after its namespace, with `$`? Such channels take a subscription token, which is not issued
-    yet, so no client may use them."""
+    """Does the name start, after its namespace, with `$`? Such channels always take a subscription token."""
     namespace, colon, rest = channel.partition(":")
     return (rest if colon else namespace).startswith("$")

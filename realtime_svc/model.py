@@ -14,7 +14,8 @@ class Grant(NamedTuple):
 
     `info` is JSON text shown to others beside the client's own. `data` is JSON text told to the client. `expires_at`
     is wall-clock time in seconds since the epoch (None: never). Options that are None are those of the namespace.
-    `recover`: from where on publications are wanted (None: from now on).
+    `recover`: from where on publications are wanted (None: from now on). `token_id` (claim `jti`) is what a revocation
+    of its token names.
     """
 
     info: bytes | None = None
@@ -25,6 +26,7 @@ class Grant(NamedTuple):
     positioned: bool | None = None
     recoverable: bool | None = None
     recover: StreamPosition | None = None
+    token_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

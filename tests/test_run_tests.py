@@ -53,3 +53,24 @@ class ResultLineTests(SynchronousTestCase):
     def test_trials_exit_code_stays(self) -> None:
         result = run_tests.Result(passed=3, failed=1, skipped=0)
         self.assertEqual((7, result), run_tests.verdict(7, result, ci=True))
+
+
+class HalvesTests(SynchronousTestCase):
+    """Two runs side by side."""
+
+    def test_every_part_of_the_suite_is_in_one_of_them(self) -> None:
+        (integration, rest) = run_tests.halves()
+        self.assertEqual(["tests.integration"], integration)
+        folder = Path(__file__).resolve().parent
+        with_tests = {path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("test_*.py")}
+        self.assertEqual({f"tests.{name}" for name in with_tests - {"integration"}}, set(rest))
+
+    def test_results_are_added_up(self) -> None:
+        one, two = run_tests.Result(3, 1, 0), run_tests.Result(4, 0, 2)
+        self.assertEqual(run_tests.Result(7, 1, 2), run_tests.total([one, two]))
+
+    def test_lines_are_passed_on_and_the_last_summary_counts(self) -> None:
+        shown: list[str] = []
+        lines = ["one\n", "PASSED (successes=1)\n", "FAILED (failures=2)\n"]
+        self.assertEqual(run_tests.Result(0, 2, 0), run_tests.read(lines, shown.append))
+        self.assertEqual(lines, shown)

@@ -10,9 +10,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from subprocess import STDOUT
 from typing import NamedTuple
 
+TESTS = Path(__file__).resolve().parent.parent / "tests"
+INTEGRATION = "integration"
 COVERAGE = (sys.executable, "-m", "coverage")
 SUMMARY = re.compile(r"(?:PASSED|FAILED)(?: \((?P<counts>[^()]*)\))?")
 
@@ -43,20 +48,43 @@ def parse_summary(line: str) -> Result | None:
     )
 
 
-def run_trial(arguments: Sequence[str]) -> tuple[int, Result | None]:
-    """Run trial under coverage, show its output as it comes, and return its exit code and its summary if it has one."""
+def halves() -> list[list[str]]:
+    """The suite as two runs of about the same length, for two cores: the real process, and everything else."""
+    names = sorted(path.stem for path in TESTS.iterdir() if (path / "__init__.py").exists() or path.match("test_*.py"))
+    rest = [f"tests.{name}" for name in names if name != INTEGRATION]
+    return [[f"tests.{INTEGRATION}"], rest]
+
+
+def run_trial(arguments: Sequence[str], lines: Callable[[str], None]) -> tuple[int, Result | None]:
+    """Run trial under coverage, pass its output on as it comes, and return its exit code and its summary if it has one."""
     command = [*COVERAGE, "run", "-m", "twisted.trial", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as trial:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=STDOUT, text=True, errors="replace") as trial:
         assert trial.stdout is not None
-        result = show(trial.stdout)
+        result = read(trial.stdout, lines)
     return trial.returncode, result
 
 
-def show(lines: Iterable[str]) -> Result | None:
-    """Print each line; the last summary among them is the result."""
+def run_beside(runs: Sequence[Sequence[str]]) -> list[tuple[int, Result | None]]:
+    """Several trials at once. The first is shown as it goes, the others when they and it have ended."""
+    kept: list[list[str]] = [[] for _ in runs[1:]]
+    with ThreadPoolExecutor(len(runs)) as pool:
+        others = [pool.submit(run_trial, run, lines.append) for run, lines in zip(runs[1:], kept, strict=True)]
+        outcomes = [run_trial(runs[0], show), *(other.result() for other in others)]
+    for lines in kept:
+        for line in lines:
+            show(line)
+    return outcomes
+
+
+def show(line: str) -> None:
+    print(line, end="", flush=True)
+
+
+def read(lines: Iterable[str], pass_on: Callable[[str], None]) -> Result | None:
+    """Pass on each line; the last summary among them is the result."""
     result = None
     for line in lines:
-        print(line, end="", flush=True)
+        pass_on(line)
         result = parse_summary(line) or result
     return result
 
@@ -72,16 +100,21 @@ def verdict(code: int, result: Result | None, *, ci: bool) -> tuple[int, Result]
     return code, result
 
 
+def total(results: Iterable[Result]) -> Result:
+    """All of them in one."""
+    return Result(*(sum(counts) for counts in zip(*results, strict=True)))
+
+
 def main() -> int:
     """Erase, run, combine, report, count."""
     os.environ["COVERAGE_FILE"] = os.path.abspath(".coverage")  # for subprocesses in other directories too
     subprocess.run([*COVERAGE, "erase"], check=True)
-    code, result = run_trial(sys.argv[1:] or ["tests"])
+    runs = [sys.argv[1:]] if sys.argv[1:] else halves()
+    verdicts = [verdict(*outcome, ci=os.environ.get("CI") == "true") for outcome in run_beside(runs)]
     subprocess.run([*COVERAGE, "combine", "--quiet"], check=False)
     covered = subprocess.run([*COVERAGE, "report"], check=False).returncode
-    code, result = verdict(code, result, ci=os.environ.get("CI") == "true")
-    print(result)
-    return code or covered
+    print(total(result for _, result in verdicts))
+    return next((code for code, _ in verdicts if code), covered)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from realtime_svc import channel as channels
 from realtime_svc.auth import credentials, wishes
 from realtime_svc.config import Auth, Http, Namespace
 from realtime_svc.core.instruments import Instruments
-from realtime_svc.core.permissions import may
+from realtime_svc.core.permissions import may, may_look_back
 from realtime_svc.core.ports import Admitted, Authenticator
 from realtime_svc.errors import AuthenticationFailed, Refusal, bad_head, unauthorized
 from realtime_svc.model import ANONYMOUS, Credential, CredentialSource, Identity
@@ -95,7 +95,7 @@ class Gatekeeper:
         if route.endpoint.has_channel:
             if identity is None:
                 raise self._challenge()
-            self._check_channel(identity, route)
+            self._check_channel(identity, route, offer.query)
         return self._admitted(offer, identity, head, route)
 
     def _offer(self, head: RequestHead) -> _Offer:
@@ -134,7 +134,7 @@ class Gatekeeper:
             raise Refusal(403, "anonymous", "anonymous users may not connect")
         return identity
 
-    def _check_channel(self, identity: Identity, route: Route) -> None:
+    def _check_channel(self, identity: Identity, route: Route, query: Sequence[tuple[str, str]]) -> None:
         """May `identity` do what the address is for? Somebody without a name is asked for one first."""
         namespace = self._namespaces.get(channels.namespace_of(route.channel))
         if namespace is None:
@@ -145,7 +145,8 @@ class Gatekeeper:
             Endpoint.PUBLISH: (namespace.publish,),
         }[route.endpoint]
         if _allows(namespace, identity, rules, route.channel):
-            return
+            if wishes.first(query, "history") is None or may_look_back(identity, namespace, route.channel):
+                return
         raise Refusal(403, "permission", "permission denied") if identity.user else self._challenge()
 
     def _admitted(self, offer: _Offer, identity: Identity | None, head: RequestHead, route: Route) -> Admitted:

@@ -120,7 +120,8 @@ class Control:
                 one.watch_expiry()
 
     async def revoke(self, *, token_id: str = "", user: str = "", expires_at: float | None = None) -> None:
-        """Refuse a token, or all tokens of a user issued until now, and close what they opened (3500).
+        """Refuse a token, or all tokens of a user issued until now, and end what they opened: connections (3500), and
+        the subscriptions of a subscription token (2000).
 
         `expires_at`: when the revocation may be forgotten, because the tokens have run out then. Raises `ReplyError`
         107 where nothing is named, 106 where there is no room for more.
@@ -136,6 +137,15 @@ class Control:
             meant = self._node.sessions_of(user)
         for session in meant:
             session.close(errors.INVALID_TOKEN)
+        if token_id:
+            self._end_subscriptions(token_id)
+
+    def _end_subscriptions(self, token_id: str) -> None:
+        """Those that a subscription token has opened, or keeps open."""
+        everybody = self._node.hub.sessions.values()
+        for subscription in [one for session in everybody for one in session.channels.values()]:
+            if subscription.token_id == token_id:
+                self._node.subscriptions.end_by_server(subscription, errors.UNSUBSCRIBED_BY_SERVER, None)
 
     def channels(self, pattern: str = "") -> dict[str, int]:
         """Channels with subscribers on this node, and how many; those that match the glob `pattern` ("": all)."""

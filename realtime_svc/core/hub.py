@@ -17,14 +17,16 @@ class Channel:
     """The subscribers of one channel on this node, which all stand at the same place of its stream.
 
     `position` is the newest publication this node has seen (None: none yet, and nobody asked the broker). `ready`: the
-    broker delivers. `last` is the newest payload, kept once somebody takes deltas (`deltas`).
+    broker delivers. `last` is the newest payload, kept once somebody takes deltas (`deltas`). `hearing` are those of
+    the subscriptions that are told who comes and goes.
     """
 
-    __slots__ = ("deltas", "last", "name", "position", "ready", "subscriptions")
+    __slots__ = ("deltas", "hearing", "last", "name", "position", "ready", "subscriptions")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.subscriptions: dict[Session, Subscription] = {}
+        self.hearing: dict[Session, Subscription] = {}
         self.position: StreamPosition | None = None
         self.ready = False
         self.deltas = False
@@ -167,6 +169,8 @@ class Hub:
         if channel is None:
             channel = self.channels[subscription.channel] = Channel(subscription.channel)
         channel.subscriptions[subscription.session] = subscription
+        if subscription.hears_joins:
+            channel.hearing[subscription.session] = subscription
         subscription.session.channels[subscription.channel] = subscription
         return channel
 
@@ -177,6 +181,7 @@ class Hub:
         del subscription.session.channels[subscription.channel]
         channel = self.channels[subscription.channel]
         del channel.subscriptions[subscription.session]
+        channel.hearing.pop(subscription.session, None)
         if channel.subscriptions:
             return False
         del self.channels[subscription.channel]
@@ -215,8 +220,7 @@ class Hub:
             self._publication(channel, event)
             return
         reply = (Joined if isinstance(event, Join) else Left)(event.channel, event.info)
-        listening = [one for one in channel.subscriptions.values() if one.hears_joins and one.line is None]
-        tell(reply, [one.session for one in listening])
+        tell(reply, [session for session, one in channel.hearing.items() if one.line is None])
 
     def _publication(self, channel: Channel, publication: Publication) -> None:
         """Where something was lost before it, those who have to know are told, and do not get it."""

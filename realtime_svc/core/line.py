@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from realtime_svc.core.session import Session
 
 COMMANDS_A_TURN = 64
+TURN = 0.01  # seconds of work
 
 Commands = Iterator[messages.Command | messages.Failed]
 
@@ -26,7 +27,7 @@ Commands = Iterator[messages.Command | messages.Failed]
 class CommandLine:
     """Belongs to one session, which carries the commands out and is closed where one says so."""
 
-    __slots__ = ("_bucket", "_busy", "_session", "_turn", "_waiting", "_working_off")
+    __slots__ = ("_bucket", "_busy", "_session", "_spent", "_turn", "_waiting", "_working_off")
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -34,6 +35,7 @@ class CommandLine:
         self._waiting: deque[Commands] | None = None  # most clients never need one
         self._busy = False
         self._turn = 0
+        self._spent = 0.0  # seconds
         self._working_off = False
 
     def add(self, payload: bytes, binary: bool) -> None:
@@ -97,25 +99,31 @@ class CommandLine:
         for command in commands:
             if session.closing or not self._account():
                 return
+            began = session.node.clock.seconds()
             await session.carry_out(command)
+            self._spend(session.node.clock.seconds() - began)
             session.mind_output()
             if session.reading.throttled and not session.closing:
                 self._wait(commands, first=True)
                 return
 
     def _account(self) -> bool:
-        """Each command counts, however many come in one message. False: it was one too many, the client is closed.
-
-        So that nobody else waits long, one client carries out so many commands in a turn of the event loop.
-        """
+        """Each command counts, however many come in one message. False: it was one too many, the client is closed."""
         session, clock = self._session, self._session.node.clock
         if delay := self._bucket.take(1, clock):
             if self._bucket.flooded(clock):
                 session.close(errors.TOO_MANY_REQUESTS)
                 return False
             session.reading.hold(Hold.RATE, delay)
-        self._turn += 1
-        if self._turn >= COMMANDS_A_TURN:
-            self._turn = 0
-            session.reading.hold(Hold.TURN, 0.0)
         return True
+
+    def _spend(self, seconds: float) -> None:
+        """So that nobody else waits long, one client gets so many commands, and so much time, in a turn of the loop.
+
+        A command may cost a thousand deliveries, so their number alone does not say how long the others wait.
+        """
+        self._turn += 1
+        self._spent += seconds
+        if self._turn >= COMMANDS_A_TURN or self._spent >= TURN:
+            self._turn, self._spent = 0, 0.0
+            self._session.reading.hold(Hold.TURN, 0.0)

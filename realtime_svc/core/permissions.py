@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from realtime_svc import channel as channels
+from realtime_svc.config import Namespace
 from realtime_svc.model import Identity
 
 ANYBODY = "anonymous"
@@ -29,3 +30,11 @@ def may(identity: Identity, rule: Sequence[str], channel: str, subscribed: bool 
     if ANYBODY in rule or (subscribed and SUBSCRIBER in rule):
         return True
     return bool(identity.user) and (AUTHENTICATED in rule or USER_PREFIX + identity.user in rule)
+
+
+def may_look_back(identity: Identity, namespace: Namespace, channel: str) -> bool:
+    """May a subscriber have what was published before it came, without a position of its own to go on from?
+
+    That is reading the history. Recovery is not: it is an option of its own.
+    """
+    return namespace.insecure or not namespace.keeps_history or may(identity, namespace.read_history, channel, True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from realtime_svc.model import HistoryPage, HistoryQuery, Publication, StreamPosition
 
 
@@ -29,16 +31,29 @@ def query(since: StreamPosition | None, last: int, page: int, cache: bool) -> Hi
 
 
 def fitting(publications: list[Publication], size: int) -> list[Publication]:
-    """The first of them whose payloads have `size` bytes together at most; one at least, where there is any."""
+    """The first of them that carry `size` bytes together at most; one at least, where there is any."""
     for count, publication in enumerate(publications):
-        size -= len(publication.data)
+        size -= _carried(publication)
         if size < 0 and count:
             return publications[:count]
     return publications
 
 
+def _carried(publication: Publication) -> int:
+    """Bytes of all that others put into it, at their longest: bytes travel in base64 where a protocol is text."""
+    data, tags, publisher = publication.data, publication.tags, publication.publisher
+    size = len(data) if publication.is_json else (len(data) + 2) // 3 * 4
+    if tags:
+        size += len(msgspec.json.encode(tags))
+    if publisher is not None:
+        size += len(publisher.client) + len(publisher.user) + len(publisher.info or b"")
+        size += len(publisher.channel_info or b"")
+    return size
+
+
 def recover(page: HistoryPage, since: StreamPosition | None, cache: bool, size: int) -> Recovery:
-    """Whole or refused: a part of what was missed is never given. `size`: payload bytes that one answer may hold."""
+    """Whole or refused: a part of what was missed is never given. `size`: bytes that the publications of one answer
+    may carry."""
     found, top = page
     if since is None:
         return Recovery(False, fitting(found, size)[::-1], top, top)

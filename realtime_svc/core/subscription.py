@@ -32,6 +32,7 @@ class Subscription:
         "delta_ready",
         "ended",
         "expires_at",
+        "filter_size",
         "hears_joins",
         "info",
         "line",
@@ -44,6 +45,7 @@ class Subscription:
         "server_side",
         "session",
         "simple",
+        "token_id",
         "told",
     )
 
@@ -52,6 +54,7 @@ class Subscription:
         self.channel = channel
         self.info = grant.info
         self.expires_at = grant.expires_at
+        self.token_id = grant.token_id
         self.server_side = server_side
         self.positioned = False
         self.recoverable = False
@@ -61,6 +64,7 @@ class Subscription:
         self.delta = False
         self.delta_ready = False
         self.matches: TagsMatch | None = None
+        self.filter_size = 0  # bytes
         self.after = 0
         self.line: list[Publication] | None = []
         self.overrun = False

@@ -18,11 +18,11 @@ from realtime_svc.config import Namespace
 from realtime_svc.core import messages, recovery
 from realtime_svc.core.fossil import delta
 from realtime_svc.core.messages import Message, SubscriptionResult
-from realtime_svc.core.permissions import may
+from realtime_svc.core.permissions import may, may_look_back
 from realtime_svc.core.session import Session
 from realtime_svc.core.state import State
 from realtime_svc.core.subscription import Subscription
-from realtime_svc.core.tagsfilter import compile_filter
+from realtime_svc.core.tagsfilter import MAX_SIZE, FilterNode, compile_filter, size_of
 from realtime_svc.errors import (
     AuthenticationFailed,
     ConnectionClosing,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from realtime_svc.core.node import Node
 
 FOSSIL = "fossil"
+COMPARED = 64 * 1024  # bytes of payloads that one answer compares: a small command is to cost little
 
 
 class Prepared(NamedTuple):
@@ -61,7 +62,8 @@ class Subscriptions:
         """A client subscribes. Raises `ReplyError`: 107, 108, 105, 106, 102, 103, 109, in this order."""
         namespace = self._subscribable(session, command.channel, command.kind)
         grant = await self._node.hooks.subscribe(session, command, self._grant(session, command, namespace))
-        if grant is None:
+        assert session.identity is not None
+        if grant is None or (command.last and not may_look_back(session.identity, namespace, command.channel)):
             raise ReplyError(ErrorCode.PERMISSION_DENIED)
         self._subscribable(session, command.channel, command.kind)  # user code may have taken its time
         prepared = await self.prepare(session, command, namespace, grant)
@@ -129,7 +131,7 @@ class Subscriptions:
         expires_at = claims.grant.expires_at
         if expires_at is not None and expires_at <= self._node.wall_clock():
             raise ReplyError(ErrorCode.TOKEN_EXPIRED)
-        return claims.grant
+        return claims.grant._replace(token_id=claims.token_id)
 
     # ---- how one begins
 
@@ -306,6 +308,7 @@ class Subscriptions:
                 raise ConnectionClosing(errors.INVALID_TOKEN) from None
             raise
         subscription.expires_at = grant.expires_at
+        subscription.token_id = grant.token_id
         if grant.info is not None:
             subscription.info = grant.info
         session.watch_expiry()
@@ -347,17 +350,28 @@ def _set_options(subscription: Subscription, command: messages.Subscribe, namesp
     if command.tags_filter is not None:
         if not namespace.tags_filter:
             raise ReplyError(ErrorCode.BAD_REQUEST, "tags can't be filtered in this channel")
-        subscription.matches = compile_filter(command.tags_filter)
+        _filter(subscription, command.tags_filter)
+
+
+def _filter(subscription: Subscription, node: FilterNode) -> None:
+    """Raises `ReplyError` 107, and 106 where all filters of the client together would take too much memory."""
+    subscription.matches = compile_filter(node)
+    subscription.filter_size = size_of(node)
+    others = sum(other.filter_size for other in subscription.session.channels.values())
+    if others + subscription.filter_size > MAX_SIZE:
+        raise ReplyError(ErrorCode.LIMIT_EXCEEDED, f"the tags filters of a client take at most {MAX_SIZE} bytes")
 
 
 def _recovered(subscription: Subscription, publications: list[Publication]) -> tuple[Message, ...]:
-    """The first in full; where the client takes deltas, each other as the difference to the one before."""
+    """The first in full; where the client takes deltas, others as the difference to the one before."""
     wanted = [publication for publication in publications if subscription.wants(publication)]
     if not subscription.delta:
         return tuple(Message(publication) for publication in wanted)
     found: list[Message] = []
+    compared = 0
     for index, publication in enumerate(wanted):
-        difference = delta(wanted[index - 1].data, publication.data) if index else None
+        compared += len(publication.data)
+        difference = delta(wanted[index - 1].data, publication.data) if index and compared <= COMPARED else None
         if difference is not None and len(difference) >= len(publication.data):
             difference = None
         found.append(Message(publication, True, difference))

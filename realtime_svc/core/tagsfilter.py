@@ -19,8 +19,12 @@ from typing import NamedTuple
 from realtime_svc.errors import ErrorCode, ReplyError
 
 MAX_DEPTH = 32
-MAX_NODES = 256
+MAX_NODES = 64
 MAX_NUMBER = 64
+MAX_SIZE = 256 * 1024  # bytes that all filters of one client may take
+
+_NODE_SIZE = 512  # bytes, about: closures, and what they hold
+_VALUE_SIZE = 128
 
 Tags = Mapping[str, str]
 Match = Callable[[Tags], bool]
@@ -55,9 +59,15 @@ class FilterNode(NamedTuple):
 def compile_filter(node: FilterNode) -> Match:
     """What answers "is a publication with these tags wanted?". Raises `ReplyError` 107 for a node that means nothing.
 
-    At most 256 nodes, 32 deep: asking costs no more than that many comparisons.
+    At most 64 nodes, 32 deep: asking costs no more than that many comparisons.
     """
     return _Compiler().compile(node, MAX_DEPTH)
+
+
+def size_of(node: FilterNode) -> int:
+    """About how many bytes a compiled filter takes: a text of a few characters becomes an object of its own."""
+    texts = sum(len(text) for text in (node.key, node.value, *node.values))
+    return _NODE_SIZE + _VALUE_SIZE * len(node.values) + texts + sum(map(size_of, node.nodes))
 
 
 class _Compiler:

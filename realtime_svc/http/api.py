@@ -32,8 +32,8 @@ from realtime_svc.http.api_methods import (
     Context,
     as_error,
     as_reply_error,
-    gather,
 )
+from realtime_svc.http.api_work import Pace, gather
 
 if TYPE_CHECKING:
     from realtime_svc.core.node import Node
@@ -177,7 +177,7 @@ class Api:
             raise Refusal(404, "not_found", "there is no such method")
         if self._node.draining:
             raise Refusal(503, "draining", "the server is shutting down", {"Retry-After": RETRY_AFTER})
-        context = Context(self._node, holder, self._options.batch)
+        context = Context(self._node, holder, self._options.batch, Pace(self._node.clock))
         if name in NOT_HERE:
             return self._single(context, _Command(name, ReplyError(ErrorCode.NOT_AVAILABLE)))
         _check_text(request.body)
@@ -194,10 +194,11 @@ class Api:
         return msgspec.json.encode({"result": await self._call(context, command)})
 
     async def _batch(self, context: Context, commands: list[_Command], parallel: bool) -> bytes:
+        run, pace, calls = self._node.run, context.pace, (self._call(context, command) for command in commands)
         if parallel:
-            outcomes = await gather(self._node.run, (self._call(context, command) for command in commands))
+            outcomes = await gather(run, pace, calls)
         else:
-            outcomes = [(await gather(self._node.run, (self._call(context, command),)))[0] for command in commands]
+            outcomes = [(await gather(run, pace, (call,)))[0] for call in calls]
         pairs = zip(commands, outcomes, strict=True)
         return msgspec.json.encode({"replies": [self._reply(command, *outcome) for command, outcome in pairs]})
 

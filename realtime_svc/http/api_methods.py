@@ -5,20 +5,19 @@ A method takes a decoded request and returns a result (both of `api_types`), or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
-from twisted.internet.defer import Deferred
 
 from realtime_svc import model
 from realtime_svc.core import messages
 from realtime_svc.core.payload import parse_json
-from realtime_svc.core.ports import Run
 from realtime_svc.errors import FORCED, Disconnect, ErrorCode, ReplyError
 from realtime_svc.http import api_types as types
 from realtime_svc.http.api_keys import Holder
+from realtime_svc.http.api_work import Pace, gather
 
 if TYPE_CHECKING:
     from realtime_svc.core.node import Node
@@ -26,15 +25,13 @@ if TYPE_CHECKING:
 NULL = Raw(b"null")
 MAX_REASON = 123  # bytes of a close frame's reason (RFC 6455 5.5)
 
-Outcome = tuple[Any, BaseException | None]
-
-
 class Context(NamedTuple):
-    """Where a method is called: the node, who calls, and how many channels a broadcast may have."""
+    """Where a method is called: the node, who calls, how many channels a broadcast may have, and how fast it may go."""
 
     node: Node
     holder: Holder
     most: int
+    pace: Pace
 
 
 class Method(NamedTuple):
@@ -43,16 +40,6 @@ class Method(NamedTuple):
     request: type[types.Part]
     result: type[types.Part]
     call: Callable[[Context, Any], Coroutine[Any, Any, types.Part]]
-
-
-async def gather(run: Run, works: Iterable[Coroutine[Any, Any, Any]]) -> list[Outcome]:
-    """Start all, wait for all: for each its result, or what it raised."""
-    waiting = []
-    for work in works:
-        outcome: Deferred[Outcome] = Deferred()
-        run(work, lambda result, error, fired=outcome: fired.callback((result, error)))  # type: ignore[misc]
-        waiting.append(outcome)
-    return [await outcome for outcome in waiting]
 
 
 def as_reply_error(node: Node, error: BaseException) -> ReplyError:
@@ -81,7 +68,8 @@ async def broadcast(context: Context, request: types.BroadcastRequest) -> types.
         raise ReplyError(ErrorCode.BAD_REQUEST, "channels is empty")
     if len(request.channels) > context.most:
         raise ReplyError(ErrorCode.LIMIT_EXCEEDED, f"channels: at most {context.most}")
-    outcomes = await gather(context.node.run, (_publish(context, request, channel) for channel in request.channels))
+    works = (_publish(context, request, channel) for channel in request.channels)
+    outcomes = await gather(context.node.run, context.pace, works)
     return types.BroadcastResult(responses=[_response(context.node, *outcome) for outcome in outcomes])
 
 

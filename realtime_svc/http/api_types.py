@@ -146,12 +146,17 @@ class RefreshRequest(Part, frozen=True, kw_only=True):
 
 
 class RevokeRequest(Part, frozen=True, kw_only=True):
-    """Refuse a token (`token_id`, its claim `jti`), or all issued to a user until now; what they opened is closed."""
+    """Refuse a token (`token_id`, its claim `jti`), or all issued to a user until now; what they opened is ended."""
 
     token_id: str = ""
     user: str = ""
     expire_at: Annotated[
-        int, Meta(description="When this may be forgotten (Unix time in seconds); 0: never.", ge=0, le=2**53 - 1)
+        int,
+        Meta(
+            description="When this may be forgotten (Unix time in seconds); 0: a token never, a user in 24 hours.",
+            ge=0,
+            le=2**53 - 1,
+        ),
     ] = 0
 
 

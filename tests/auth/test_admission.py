@@ -32,6 +32,8 @@ NAMESPACES = {
     "feed": Namespace(subscribe=(), publish=("user:alice",)),
     "members": Namespace(subscribe=("user:alice",), publish=("subscriber",)),
     "wild": Namespace(subscribe=(), publish=(), insecure=True),
+    "now": Namespace(history_size=1, history_ttl=60.0, read_history=("user:bob",)),
+    "log": Namespace(history_size=1, history_ttl=60.0),
 }
 CONNECTIONS = [Route(endpoint, "") for endpoint in Endpoint if endpoint.connects]
 RAW = Route(Endpoint.RAW, "a")
@@ -302,6 +304,21 @@ class GatekeeperTests(SynchronousTestCase):
                         self.assertEqual(self.user(self.gate(), head, route), name)
                     else:
                         self.assertEqual(self.refused(self.gate(), head, route), (403, "permission"), (channel, name))
+
+    def test_history_is_for_those_who_may_read_it(self) -> None:
+        for channel, name, expected in (
+            ("log:a", "alice", None),
+            ("now:a", "bob", None),
+            ("now:a", "alice", (403, "permission")),
+        ):
+            for endpoint in (Endpoint.RAW, Endpoint.SSE):
+                bearer, route = f"Authorization: Bearer {name}", Route(endpoint, channel)
+                self.assertEqual(name, self.user(self.gate(), request(bearer), route))
+                head = request(bearer, target="/raw/a?history=1")
+                if expected is None:
+                    self.assertEqual(name, self.user(self.gate(), head, route), channel)
+                else:
+                    self.assertEqual(expected, self.refused(self.gate(), head, route), channel)
 
     def test_order(self) -> None:
         """The first thing that is wrong is what is said: host, origin, place of the credential, who, where, whether."""

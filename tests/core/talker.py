@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
+from realtime_svc.config import Namespace
 from realtime_svc.core import messages
 from realtime_svc.core.messages import Failed, Reply, SubscriptionResult
 from realtime_svc.core.ports import Dialect
@@ -15,6 +16,7 @@ from realtime_svc.errors import ErrorCode, ReplyError
 from realtime_svc.model import (
     ChannelEvent,
     ClientInfo,
+    Grant,
     HistoryPage,
     HistoryQuery,
     Identity,
@@ -23,6 +25,7 @@ from realtime_svc.model import (
     Publication,
     PublishResult,
     StreamOptions,
+    SubscriptionClaims,
 )
 from tests.fakes import PEER, FakeTransport, World
 from tests.object_dialect import ObjectDialect, ObjectFrame
@@ -31,7 +34,38 @@ OBJECTS: Dialect = ObjectDialect()
 JOINING: Dialect = ObjectDialect(joins=True)
 FIRST = 1  # the id of the first command
 
-T = TypeVar("T", bound=Reply)
+WATCHED = Namespace(history_size=10, history_ttl=60.0, recovery="always", presence=True, join_leave="always")
+NAMESPACES = {
+    "default": Namespace(subscribe=("authenticated",)),
+    "log": Namespace(history_size=10, history_ttl=60.0, presence=True, join_leave="always"),
+    "watched": WATCHED,
+    "closed": Namespace(subscribe=()),
+    "bytes": Namespace(payload="bytes"),
+    "small": Namespace(subscribers=1),
+}
+_ALL = ("anonymous",)
+NAMESPACES_FOR_ALL = {
+    "default": Namespace(subscribe=_ALL, publish=_ALL),
+    "log": Namespace(
+        subscribe=_ALL,
+        publish=_ALL,
+        history_size=10,
+        history_ttl=60.0,
+        recovery="always",
+        presence=True,
+        join_leave="always",
+    ),
+}
+
+
+def grant(world: World, token: str, channel: str, user: str = "alice", client: str = "", **options: Any) -> None:
+    """From here on `token` is a good subscription token for that."""
+    world.authenticator.subscriptions[token] = SubscriptionClaims(user, channel, Grant(**options), client)
+
+
+def kinds(replies: list[Any]) -> list[str]:
+    """The names of their types."""
+    return [type(reply).__name__ for reply in replies]
 
 
 class Talker:

@@ -14,7 +14,7 @@ from realtime_svc.core import messages
 from realtime_svc.core.messages import Connect, ServerSubscribed, Unsubscribed
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import Disconnect, ErrorCode, ReplyError
-from realtime_svc.model import Grant, Identity, StreamPosition
+from realtime_svc.model import Grant, Identity, StreamPosition, SubscriptionClaims
 from tests.core.talker import Outcome, Talker, publish
 from tests.fakes import START, World
 from tests.fakes_engines import DelayingBroker
@@ -218,6 +218,23 @@ class RevokeTests(Case):
         self.one.ask(messages.Refresh("two", 2))
         Outcome(self.control.revoke(token_id="1"))
         self.assertEqual([0, 0, 3500, 0, 0], self.closed())
+
+    def test_subscription_token(self) -> None:
+        """What it opened, or keeps open, ends; the connections stay."""
+        self.world.authenticator.subscriptions |= {
+            "s1": SubscriptionClaims("carol", "$x", Grant(), token_id="s1"),
+            "s2": SubscriptionClaims("carol", "$x", Grant(), token_id="s2"),
+        }
+        for client, token in ((self.one, "s1"), (self.other, "s2"), (self.same, "s1")):
+            client.subscribe("$x", token=token)
+        self.other.ask(messages.SubscriptionRefresh("$x", "s1", 3))
+        self.same.ask(messages.SubscriptionRefresh("$x", "s2", 3))
+        self.assertEqual(0, Outcome(self.control.revoke(token_id="s1")).refused)
+        told = [client.heard() for client in (self.one, self.other, self.same)]
+        gone = [messages.Unsubscribed("$x", errors.UNSUBSCRIBED_BY_SERVER)]
+        self.assertEqual([gone, gone, []], told)
+        self.assertEqual((self.same.session,), self.world.node.hub.subscribers("$x"))
+        self.assertEqual([0] * 5, self.closed())
 
     def test_exactly_one_is_to_be_named(self) -> None:
         for token_id, user in (("", ""), ("1", "carol")):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc.config import Namespace
 from realtime_svc.core import messages
 from realtime_svc.core.messages import Message, Subscribe, Unsubscribed
+from realtime_svc.core.subscriptions import COMPARED
 from realtime_svc.core.tagsfilter import FilterNode
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.model import ChannelEvent, StreamPosition
@@ -25,7 +26,6 @@ NAMESPACES = {
     "whole": Namespace(history_size=10, history_ttl=60.0, recovery="always"),
     "unkept": Namespace(delta=True),
 }
-TEXT = b'{"text":"a payload that is long enough for a difference to pay","number":%d}'
 RED = FilterNode(key="color", compare="eq", value="red")
 
 
@@ -69,8 +69,13 @@ class Screen:
         return self
 
 
+def text(number: int) -> bytes:
+    """Each has the same in another place, so a difference applied to the wrong one does not come out right."""
+    return b'{"%s":%d,"text":"a payload that is long enough for a difference to pay"}' % (b"k" * (number + 1), number)
+
+
 def texts(*numbers: int) -> list[bytes]:
-    return [TEXT % number for number in numbers]
+    return [text(number) for number in numbers]
 
 
 class NegotiationTests(SynchronousTestCase):
@@ -126,19 +131,19 @@ class FanOutTests(SynchronousTestCase):
 
     def test_same_frame_for_all_that_take_the_same(self) -> None:
         screens = [self.screen, Screen(self.world), Screen(self.world)]
-        for text in texts(1, 2):
-            publish(self.world, text)
+        for payload in texts(1, 2):
+            publish(self.world, payload)
             frames = [screen.client.transport.frames[-1] for screen in screens]
             self.assertEqual(1, len({id(frame) for frame in frames}))
 
     def test_difference_that_does_not_pay(self) -> None:
         """It is not sent, but what comes after it builds on the whole."""
-        publish(self.world, TEXT % 1, b"1", b"2", TEXT % 2, TEXT % 3)
+        publish(self.world, text(1), b"1", b"2", text(2), text(3))
         self.assertEqual([False, False, False, False, True], self.heard())
 
     def test_excluded(self) -> None:
         publish(self.world, *texts(1, 2))
-        publish(self.world, TEXT % 3, exclude=self.screen.client.session.id)
+        publish(self.world, text(3), exclude=self.screen.client.session.id)
         publish(self.world, *texts(4, 5))
         self.assertEqual([False, True, False, True], self.heard())
         self.assertEqual(texts(1, 2, 4, 5), self.screen.shown)
@@ -147,7 +152,7 @@ class FanOutTests(SynchronousTestCase):
         """What a client does not want is no base for it."""
         red = Screen(self.world, tags_filter=RED)
         for number, color in ((1, "red"), (2, "red"), (3, "blue"), (4, "red"), (5, "red")):
-            publish(self.world, TEXT % number, tags={"color": color})
+            publish(self.world, text(number), tags={"color": color})
         self.assertEqual([False, True, False, True], red.hear().as_delta)
         self.assertEqual(texts(1, 2, 4, 5), red.shown)
         self.assertEqual([False, True, True, True, True], self.heard())
@@ -170,14 +175,14 @@ class FanOutTests(SynchronousTestCase):
 
     def test_without_history(self) -> None:
         """What is not kept is a base like any other."""
-        publish(self.world, TEXT % 1)
-        publish(self.world, TEXT % 2, skip_history=True)
-        publish(self.world, TEXT % 3)
+        publish(self.world, text(1))
+        publish(self.world, text(2), skip_history=True)
+        publish(self.world, text(3))
         self.assertEqual([False, True, True], self.heard())
 
     def test_loss(self) -> None:
         """It is told, comes back with its position, and goes on from what it recovered."""
-        publish(self.world, TEXT % 1)
+        publish(self.world, text(1))
         self.screen.hear()
         self.broker.losing = 1
         publish(self.world, *texts(2, 3))
@@ -190,7 +195,7 @@ class FanOutTests(SynchronousTestCase):
     def test_loss_that_another_one_had(self) -> None:
         """Who read beyond the gap stays; what was before the gap is no base."""
         self.broker.losing = 1
-        publish(self.world, TEXT % 1)
+        publish(self.world, text(1))
         newcomer = Screen(self.world)
         publish(self.world, *texts(2, 3))
         self.assertEqual([False, True], newcomer.hear().as_delta)
@@ -202,6 +207,15 @@ class FanOutTests(SynchronousTestCase):
         red = Screen(self.world, recover=StreamPosition(0, ""), tags_filter=RED)
         self.assertEqual([], red.shown)
         self.assertEqual(texts(1, 2, 3), late.shown)
+
+    def test_recovered_are_compared_up_to_a_bound(self) -> None:
+        """Or one small command would compare for as long as the history is large."""
+        world = World(namespaces=NAMESPACES, queue_size=2 * COMPARED)
+        filling = b"x" * (COMPARED // 4 - 20)
+        publish(world, *(b'"%s%d"' % (filling, number) for number in range(6)))
+        screen = Screen(world, recover=StreamPosition(0, ""))
+        self.assertEqual([False, True, True, True, False, False], screen.as_delta)
+        self.assertEqual(6, len(screen.shown))
 
     def test_history_is_whole(self) -> None:
         publish(self.world, *texts(1, 2))
@@ -235,14 +249,17 @@ class LateTests(SynchronousTestCase):
         broker = DelayingBroker(memory)
         world = World(namespaces=NAMESPACES, broker=broker)
         screen = Screen(world, subscribe=False)
+        other = Talker(world)
+        other.say(Subscribe("x", 2))
+        broker.release_all()
         late: list[ChannelEvent] = []
         receive, memory._receive = memory._receive, late.append
-        publish(world, TEXT % 1)
+        publish(world, text(1))
         memory._receive = receive
         broker.release_all()
         screen.client.say(Subscribe("x", 2, delta="fossil"))
         broker.release()
-        publish(world, TEXT % 2, skip_history=True)
+        publish(world, text(2), skip_history=True)
         broker.release_all()
         screen.hear()
         receive(late[0])
@@ -262,6 +279,7 @@ STEPS = st.lists(
 class AnyOrderTests(SynchronousTestCase):
     """Whatever happens, a difference is to what the client has."""
 
+    @settings(deadline=None)
     @given(STEPS)
     def test_what_is_shown_was_published(self, steps: list[tuple[Any, ...]]) -> None:
         broker = UnreliableBroker(Clock())
@@ -272,14 +290,14 @@ class AnyOrderTests(SynchronousTestCase):
             one = screens[number % len(screens)]
             match step[0]:
                 case "publish":
-                    publish(world, TEXT % number, tags={"color": step[2]})
+                    publish(world, text(number), tags={"color": step[2]})
                 case "exclude":
-                    publish(world, TEXT % number, exclude=one.client.session.id)
+                    publish(world, text(number), exclude=one.client.session.id)
                 case "skip":
-                    publish(world, TEXT % number, skip_history=True)
+                    publish(world, text(number), skip_history=True)
                 case "lose":
                     broker.losing = 1
-                    publish(world, TEXT % number)
+                    publish(world, text(number))
                 case "resubscribe":
                     one.hear()
                     if "x" in one.client.session.channels:

@@ -28,6 +28,17 @@ class HubTests(SynchronousTestCase):
         subscription = Subscription(session, channel, Grant(), server_side=False)
         self.assertTrue(self.hub.subscribe(subscription).activate(subscription, None))
 
+    def test_who_hears_of_comings_and_goings_is_known(self) -> None:
+        """A join in a channel of ten thousand costs what those few cost who want to hear of it."""
+        one, two = self.sessions
+        self.subscribe(one, "x")
+        listener = Subscription(two, "x", Grant(), server_side=False)
+        listener.hears_joins = True
+        channel = self.hub.subscribe(listener)
+        self.assertEqual({two: listener}, channel.hearing)
+        self.hub.unsubscribe(listener)
+        self.assertEqual(({}, (one,)), (channel.hearing, self.hub.subscribers("x")))
+
     def test_subscribers_come_in_order_and_leave(self) -> None:
         one, two = self.sessions
         self.subscribe(two, "x")

@@ -1,50 +1,29 @@
-"""How a client of a protocol with a handshake gets in and stays in: connect, first subscriptions, expiry, refresh."""
+"""How a client of a protocol with a handshake gets in and stays in: connect, expiry, refresh."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc import errors
-from realtime_svc.config import Namespace
 from realtime_svc.core import messages
 from realtime_svc.core.messages import Connect, Connected, Failed, Message, Refresh, Subscribe
 from realtime_svc.core.ports import Connecting
 from realtime_svc.core.session import Session
 from realtime_svc.core.state import State
-from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
-from realtime_svc.model import ANONYMOUS, Grant, Identity, Publication, StreamPosition
-from tests.core.talker import JOINING, Outcome, Talker, UnreliableBroker, publish
+from realtime_svc.model import ANONYMOUS, Grant, Identity, Publication
+from tests.core.talker import JOINING, NAMESPACES_FOR_ALL, Outcome, Talker, kinds, publish
 from tests.fakes import ALICE, BOB, START, FakeHooks, World
-from tests.fakes_engines import DelayingBroker
-
-HISTORY = Namespace(
-    subscribe=("anonymous",),
-    publish=("anonymous",),
-    history_size=10,
-    history_ttl=60.0,
-    recovery="always",
-    presence=True,
-    join_leave="always",
-)
-PLAIN_CHANNELS = Namespace(subscribe=("anonymous",), publish=("anonymous",))
-NAMESPACES = {"default": PLAIN_CHANNELS, "log": HISTORY}
-
-
-def kinds(replies: list[Any]) -> list[str]:
-    return [type(reply).__name__ for reply in replies]
 
 
 class HandshakeTests(SynchronousTestCase):
     """The first command."""
 
     def setUp(self) -> None:
-        self.world = World(namespaces=NAMESPACES)
+        self.world = World(namespaces=NAMESPACES_FOR_ALL)
 
     def test_nothing_comes_before_it(self) -> None:
         for command in (
@@ -155,7 +134,7 @@ class ConnectHandlerTests(SynchronousTestCase):
     """User code decides, and may take its time."""
 
     def setUp(self) -> None:
-        self.world = World(namespaces=NAMESPACES)
+        self.world = World(namespaces=NAMESPACES_FOR_ALL)
         self.gate: Deferred[None] = Deferred()
         self.world.fake_hooks.outcomes["connect"] = self.gate
 
@@ -222,7 +201,7 @@ class ConnectHandlerTests(SynchronousTestCase):
                 connecting.said.append(Publication("", b'"hello"'))
                 connecting.subscriptions["log:x"] = Grant()
 
-        client = Talker(World(namespaces=NAMESPACES, hooks=Greeting()), None)
+        client = Talker(World(namespaces=NAMESPACES_FOR_ALL, hooks=Greeting()), None)
         self.assertEqual(["Connected", "Message", "Joined"], kinds(client.ask(Connect("a", id=1))))
 
 
@@ -230,7 +209,7 @@ class FrameTests(SynchronousTestCase):
     """Batches in, batches out."""
 
     def setUp(self) -> None:
-        self.world = World(namespaces=NAMESPACES)
+        self.world = World(namespaces=NAMESPACES_FOR_ALL)
         self.client = Talker(self.world, None, dialect=JOINING)
 
     def test_answers_to_one_message_leave_in_one_frame(self) -> None:
@@ -257,165 +236,6 @@ class FrameTests(SynchronousTestCase):
         self.client.say(Connect("a", id=1), Subscribe("x", 2), Connect("a", id=3))
         self.assertEqual([["Connected", "Subscribed"], ["Bye"]], [kinds(frame) for frame in self.client.frames()])
         self.assertEqual(3501, self.client.closed)
-
-
-class FirstSubscriptionsTests(SynchronousTestCase):
-    """What the server subscribes a client to when it connects."""
-
-    def world_with(self, grants: Mapping[str, Grant], **options: Any) -> World:
-        world = World(namespaces=NAMESPACES, channels_per_client=10, **options)
-        world.authenticator.tokens["a"] = Identity("alice", subscriptions=grants)
-        return world
-
-    def connect(self, world: World, **options: Any) -> tuple[Talker, Connected]:
-        client = Talker(world, None)
-        answer = client.ask(Connect("a", id=1, **options))[0]
-        assert isinstance(answer, Connected)
-        return client, answer
-
-    def test_sources(self) -> None:
-        """The personal channel, the token's, those of user code, which has the last word."""
-        world = self.world_with({"a": Grant(data=b"1"), "b": Grant(data=b"2")}, personal_channel=True)
-        world.fake_hooks.connect_subscriptions = {"b": Grant(data=b"3"), "c": Grant(data=b"4")}
-        client, answer = self.connect(world)
-        told = {channel: result.data for channel, result in answer.subscriptions.items()}
-        self.assertEqual({"#alice": None, "a": b"1", "b": b"3", "c": b"4"}, told)
-        self.assertEqual(set(told), set(client.session.channels))
-
-    def test_personal_channel_is_personal(self) -> None:
-        """A list of users in a user's id would open it to others."""
-        for user, channels in (("alice", {"#alice"}), ("", set()), ("alice,bob", set()), ("a b", set())):
-            world = World(personal_channel=True, anonymous=True)
-            world.authenticator.tokens["a"] = Identity(user)
-            self.assertEqual(channels, set(Talker(world).session.channels), user)
-
-    def test_permissions_do_not_hold_for_them(self) -> None:
-        world = self.world_with({"$secret": Grant(), "room#bob": Grant()})
-        self.assertEqual({"$secret", "room#bob"}, set(self.connect(world)[1].subscriptions))
-
-    def test_one_that_can_not_be_made_is_left_out(self) -> None:
-        world = self.world_with({"a": Grant(), "nowhere:b": Grant(), "no channel": Grant(), "c": Grant()})
-        client, answer = self.connect(world)
-        self.assertEqual((0, {"a", "c"}), (client.closed, set(answer.subscriptions)))
-        self.assertEqual((1, 1), (world.instruments.errors[102], world.instruments.errors[107]))
-        self.assertEqual(["subscription"] * 2, [kind for kind, _ in world.notes])
-
-    def test_recovery(self) -> None:
-        """Offsets asked for in the connect command: whole, refused, and not asked for."""
-        world = self.world_with({f"log:{name}": Grant() for name in "abc"})
-        for name in "abc":
-            publish(world, b"1", b"2", b"3", channel=f"log:{name}")
-        epoch = self.connect(world)[1].subscriptions["log:a"].position.epoch  # type: ignore[union-attr]
-        recover = {
-            "log:a": StreamPosition(1, epoch),
-            "log:b": StreamPosition(1, "gone"),
-            "log:z": StreamPosition(1, ""),
-        }
-        _, answer = self.connect(world, recover=recover)
-        found = {
-            channel[-1]: (
-                result.was_recovering,
-                result.recovered,
-                result.position and result.position.offset,
-                [message.publication.data for message in result.messages],
-            )
-            for channel, result in answer.subscriptions.items()
-        }
-        expected = {"a": (True, True, 1, [b"2", b"3"]), "b": (True, False, 3, []), "c": (False, False, 3, [])}
-        self.assertEqual(expected, found)
-
-    def test_nothing_is_missed_while_it_is_answered(self) -> None:
-        """Publications of any moment, whatever the broker takes: after the answer, each once, in order."""
-        for before in range(4):
-            broker = DelayingBroker(MemoryBroker(Clock()))
-            world = self.world_with({"log:a": Grant(), "log:b": Grant()}, broker=broker)
-            client = Talker(world, None)
-            client.say(Connect("a", id=1))
-            for _ in range(before):
-                broker.release()
-            for channel in ("log:a", "log:b"):
-                publish(world, b"1", b"2", channel=channel)
-            broker.release_all()
-            answer, *others = client.heard(Connected, Message)
-            for channel in ("log:a", "log:b"):
-                start = answer.subscriptions[channel].position.offset
-                mine = [one.publication.offset for one in others if one.publication.channel == channel]
-                self.assertEqual([1, 2], [*range(1, start + 1), *mine], (before, channel))
-
-    def test_client_leaves_while_they_are_made(self) -> None:
-        """At any moment: nothing is left of it."""
-        moments = 0
-        while True:
-            broker = DelayingBroker(MemoryBroker(Clock()))
-            world = self.world_with({"log:a": Grant(), "log:b": Grant()}, broker=broker)
-            client = Talker(world, None)
-            client.say(Connect("a", id=1))
-            for _ in range(moments):
-                broker.release()
-            done = not broker.waiting
-            client.leave()
-            broker.release_all()
-            self.assertEqual(({}, 0), (world.node.hub.channels, world.instruments.subscriptions), moments)
-            self.assertEqual(0, world.node.presence_store.channels, moments)  # type: ignore[attr-defined]
-            self.assertEqual([], world.reports)
-            if done:
-                break
-            moments += 1
-        self.assertGreaterEqual(moments, 4)
-
-    def test_one_that_ends_before_the_answer_is_not_in_it(self) -> None:
-        broker = DelayingBroker(MemoryBroker(Clock()))
-        world = self.world_with({"log:a": Grant(), "log:b": Grant()}, broker=broker)
-        client = Talker(world)
-        while "log:b" not in client.session.channels:
-            broker.release()
-        Outcome(world.node.control.unsubscribe_session(client.session, "log:a"))
-        broker.release_all()
-        (answer,) = client.heard(Connected)
-        self.assertEqual(["log:b"], list(answer.subscriptions))
-        self.assertEqual({}, Outcome(world.node.publishing.presence("log:a")).result)
-
-    def test_broker_that_fails_keeps_nobody_out(self) -> None:
-        for method in ("subscribe", "history", "announce"):
-            broker = UnreliableBroker(Clock())
-            broker.failing.add(method)
-            world = self.world_with({"log:a": Grant()}, broker=broker)
-            client, answer = self.connect(world)
-            made = method == "announce"
-            self.assertEqual(made, "log:a" in answer.subscriptions, method)
-            self.assertEqual([], client.heard(), "a second answer")
-            self.assertEqual(int(made), world.instruments.subscriptions, method)
-            self.assertIs(State.OPEN, client.session.state)
-
-    def test_nobody_is_half_in(self) -> None:
-        """A fault of our own: the connection ends, and nothing is left of it."""
-        broker = UnreliableBroker(Clock())
-        broker.failing, broker.failure = {"history"}, ZeroDivisionError()
-        world = self.world_with({"x": Grant(), "log:a": Grant()}, broker=broker)
-        client = Talker(world, None)
-        client.say(Connect("a", id=1), Subscribe("y", 2))
-        self.assertEqual((3004, ["Bye"]), (client.closed, kinds(client.heard())))
-        client.leave()
-        self.assertEqual(({}, 0), (world.node.hub.channels, world.instruments.subscriptions))
-        self.assertEqual(["a command failed"], [what for what, _ in world.reports])
-
-    def test_loss_ends_the_connection(self) -> None:
-        """The client can't subscribe again by itself: 3010, and it comes back with its position."""
-        broker = UnreliableBroker(Clock())
-        world = self.world_with({"log:a": Grant()}, broker=broker)
-        client, _ = self.connect(world)
-        broker.losing = 1
-        publish(world, b"1", b"2", channel="log:a")
-        self.assertEqual((3010, []), (client.closed, client.published()))
-
-    def test_one_that_runs_out_ends_the_connection(self) -> None:
-        world = self.world_with({"x": Grant(expires_at=START + 10)})
-        client, answer = self.connect(world)
-        self.assertEqual(10, answer.subscriptions["x"].expires_in)
-        world.pass_time(34.75)
-        self.assertEqual(0, client.closed)
-        world.pass_time(0.25)
-        self.assertEqual(3006, client.closed)
 
 
 class ExpiryTests(SynchronousTestCase):

@@ -168,6 +168,9 @@ class FalseAlarmTests(Case):
 
     def test_stream_that_begins_anew_in_between(self) -> None:
         """Everybody was told by the first publication of the new stream; who came back to it is not told again."""
+        careless = Talker(self.world, "b")
+        grant = Grant(recoverable=False, positioned=False)
+        Outcome(self.world.node.control.subscribe_session(careless.session, "x", grant))
         self.world.pass_time(INTERVAL - 0.25)
         self.lose(b"1")
         self.world.pass_time(0.25)  # the first look

@@ -12,7 +12,7 @@ from realtime_svc.core import recovery
 from realtime_svc.core.messages import Subscribe, SubscriptionResult
 from realtime_svc.core.tagsfilter import FilterNode
 from realtime_svc.engines.broker_memory import MemoryBroker
-from realtime_svc.model import HistoryPage, HistoryQuery, Publication, StreamPosition
+from realtime_svc.model import ClientInfo, HistoryPage, HistoryQuery, Publication, StreamPosition
 from tests.core.talker import Outcome, Talker, publish
 from tests.fakes import World
 
@@ -74,6 +74,22 @@ class StreamTests(SynchronousTestCase):
         found = recovery.recover(window(1, 2, 1, 300), StreamPosition(1, "E"), False, SIZE)
         self.assertEqual((True, StreamPosition(1, "E")), (found.recovered, found.position))
         self.assertEqual([2], [one.offset for one in found.publications])
+
+    def test_all_that_publications_carry_is_counted(self) -> None:
+        """Tags, what is known of the publisher, bytes as they travel in text: else a publisher of small payloads could
+        make answers that cut whoever recovers, again and again."""
+        publisher = ClientInfo("c" * 10, "user", b"1" * 80, b"2" * 6)
+        for options in (
+            {"data": b"x" * 100},
+            {"data": b"", "tags": {"k" * 39: "\x01" * 9}},
+            {"data": b"", "publisher": publisher},
+            {"data": b"x" * 75, "is_json": False},
+        ):
+            three = [Publication("x", offset=n, epoch="E", **options) for n in (1, 2, 3)]
+            page = HistoryPage(three, StreamPosition(3, "E"))
+            for size, recovered, fits in ((300, True, 3), (299, False, 2)):
+                found = recovery.recover(page, StreamPosition(0, "E"), False, size)
+                self.assertEqual((recovered, fits), (found.recovered, len(recovery.fitting(three, size))), options)
 
     def test_last_ones_come_oldest_first(self) -> None:
         page = window(1, 5, 0, 9)

@@ -10,11 +10,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc import errors
 from realtime_svc.config import Namespace
-from realtime_svc.core.line import COMMANDS_A_TURN
+from realtime_svc.core.line import COMMANDS_A_TURN, TURN
 from realtime_svc.core.ratelimit import RateLimit
 from realtime_svc.core.state import State
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
+from realtime_svc.model import Publication
 from realtime_svc.wire.sse import SseDialect
 from tests.fakes import PLAIN, RAW, World, error
 from tests.fakes_engines import DelayingBroker
@@ -96,6 +97,23 @@ class OrderTests(SynchronousTestCase):
         self.world.clock.pump([0.0] * 4)
         self.assertEqual(200 - COMMANDS_A_TURN, len(self.transport.take()))
         self.assertTrue(self.transport.reading)
+
+    def test_others_have_their_turn_after_a_costly_command(self) -> None:
+        """A command may take as long as a thousand deliveries: what counts is the time, not only the number."""
+        world = World(namespaces=ALL)
+
+        async def costly(session: object, publication: Publication) -> Publication:
+            world.clock.rightNow += TURN / 2  # the event loop stands still meanwhile
+            return publication
+
+        world.fake_hooks.publish = costly  # type: ignore[method-assign]
+        client = world.connect()
+        client.type("\n".join(['{"publish":"x","data":1}'] * 4))
+        self.assertEqual(2, len(client.take()))
+        self.assertFalse(client.reading)
+        world.clock.pump([0.0] * 2)
+        self.assertEqual(2, len(client.take()))
+        self.assertTrue(client.reading)
 
     def test_client_leaves_while_its_command_waits(self) -> None:
         self.transport.type('{"publish":"x","data":1}', '{"subscribe":"x"}')

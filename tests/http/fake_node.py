@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from realtime_svc.core.control import NodeInfo
 from realtime_svc.driver import run
@@ -26,6 +27,7 @@ class FakeNode:
         self.outcomes: dict[str, Any] = {}
         self.draining = False
         self.run = run
+        self.clock = Clock()
         self.limits = SimpleNamespace(page=3)
         self.reports: list[tuple[str, BaseException]] = []
         self.errors: list[int] = []

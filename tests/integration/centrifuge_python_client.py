@@ -64,8 +64,8 @@ class Client:
         return json.dumps(value).encode() if self._binary else value
 
     def plain(self, value: Any) -> Any:
-        if self._bytes and isinstance(value, bytes):
-            return base64.b64encode(value).decode()
+        if self._bytes:
+            return base64.b64encode(value or b"").decode()
         return (json.loads(value) if value else None) if isinstance(value, bytes) else value
 
     def info(self, one: Any) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -9,18 +10,32 @@ from typing import Any, NamedTuple
 import cent
 from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from realtime_svc import client
 from realtime_svc.model import StreamPosition
-from tests.integration.clients import ConnectCommand, Connection
+from tests.integration.clients import Connection
 from tests.integration.participants import together
 from tests.integration.raw_http import RawConnection, bearer, head, open_connection, post
 from tests.integration.sdk import Client, Event
-from tests.integration.server import reactor
+from tests.integration.server import TOKENS, reactor
 from tests.integration.test_emulation import chunks
 
-Token = str
+API_KEY = "the-key-of-all-protocols"
+CONFIG = f"""
+{TOKENS}
+[api.keys.tests]
+hash = "sha256:{hashlib.sha256(API_KEY.encode()).hexdigest()}"
+[namespaces.default]
+history_size = 1000
+history_ttl = "5m"
+[namespaces.blob]
+payload = "bytes"
+read_history = ["authenticated"]
+history_size = 1000
+history_ttl = "5m"
+"""
 
 
 class Heard(NamedTuple):
@@ -31,9 +46,10 @@ class Heard(NamedTuple):
 
 
 class Speaker:
-    """Publishes. `told` is where its publications stand, as far as the protocol says it to whom publishes."""
+    """Publishes. `told` is where its publications stand, if the protocol says it (`is_told`) to whom publishes."""
 
     name: str
+    is_told = False
 
     def __init__(self) -> None:
         self.told: list[StreamPosition] = []
@@ -84,31 +100,35 @@ class Raw(Speaker, Hearer):
 
 
 class Terminal(Speaker, Hearer):
-    """`realtime-svc connect` on /ws?channel=..., where somebody types words."""
+    """A connection on /ws?channel=..., where somebody types words. `recovered`: was what it missed given?"""
 
-    def __init__(self, command: ConnectCommand, channel: str) -> None:
+    is_told = True
+
+    def __init__(self, connection: Connection, channel: str) -> None:
         super().__init__()
-        self.name = command.name
-        self._command = command
+        self.name = connection.name
+        self._connection = connection
+        self.recovered = False
         self._channel = channel
         self._heard: DeferredQueue[Heard] = DeferredQueue()
         self._said = 0
         self._confirmed: Deferred[None] = Deferred()
 
     async def enter(self) -> None:
-        await self._command.opened
-        self.epoch = (await self._line("ok"))["epoch"]
+        await self._connection.opened
+        subscribed = await self._line("ok")
+        self.epoch, self.recovered = subscribed["epoch"], subscribed.get("recovered", False)
         Deferred.fromCoroutine(self._listen()).addErrback(self._ended)
 
     async def _line(self, key: str) -> Any:
         """The next object that has this key; others are passed over."""
-        while key not in (line := json.loads(await self._command.receive())):
+        while key not in (line := json.loads(await self._connection.receive())):
             pass
         return line
 
     async def _listen(self) -> None:
         while True:
-            line = json.loads(await self._command.receive())
+            line = json.loads(await self._connection.receive())
             if "message" in line:
                 self._heard.put(Heard(line["data"], line["offset"]))
             else:
@@ -116,14 +136,16 @@ class Terminal(Speaker, Hearer):
                 if len(self.told) == self._said:
                     self._confirmed.callback(None)
 
-    def _ended(self, failure: Any) -> None:
+    def _ended(self, failure: Failure) -> None:
         """At the end of the test, or for a line that is neither a publication nor a confirmation."""
         self._heard.put(Heard(failure.getErrorMessage()))
+        if len(self.told) < self._said:
+            self._confirmed.errback(failure)
 
     async def say(self, values: Sequence[Any]) -> None:
         self._said, self._confirmed = len(self.told) + len(values), Deferred()
         for value in values:
-            self._command.send(f"publish {self._channel} {json.dumps(value)}")
+            self._connection.send(f"publish {self._channel} {json.dumps(value)}")
         await self._confirmed
 
     async def hear(self) -> Heard:
@@ -131,7 +153,11 @@ class Terminal(Speaker, Hearer):
 
 
 class Staying(Speaker, Hearer):
-    """`realtime_svc.client.Client`. `recovered` fires when it came back, with whether nothing is missing."""
+    """`realtime_svc.client.Client`. `away` fires when its connection is gone, `recovered` gets what it is told when it
+    came back: is nothing missing?
+    """
+
+    is_told = True
 
     def __init__(self, test: TestCase, url: str, token: str, channel: str, tls: client.ClientTls | None = None) -> None:
         super().__init__()
@@ -145,10 +171,14 @@ class Staying(Speaker, Hearer):
             url,
             token=token,
             tls=tls,
-            on_disconnected=lambda error, again: self.away.called or self.away.callback(None),
+            on_disconnected=self._gone,
             uniform=lambda low, high: low,
         )
         test.addCleanup(self._client.stop)
+
+    def _gone(self, error: Exception, again: bool) -> None:
+        if not self.away.called:
+            self.away.callback(None)
 
     async def enter(self) -> None:
         self._client.start()
@@ -157,6 +187,7 @@ class Staying(Speaker, Hearer):
             lambda message: self._heard.put(Heard(message.data, message.offset)),
             on_recovered=self.recovered.put,
         )
+        self.epoch = (await self._client.history(self._channel, 0)).position.epoch
 
     async def say(self, values: Sequence[Any]) -> None:
         published = [self._client.publish(self._channel, value) for value in values]
@@ -196,20 +227,28 @@ class Sdk(Speaker, Hearer):
 class Events(Hearer):
     """An SSE client on /sse/<channel>. `last_id` is the id of the last event it took, as a browser keeps it."""
 
-    def __init__(self, dial: Callable[[], Awaitable[RawConnection]], channel: str, token: str, last_id: str = "") -> None:
+    def __init__(
+        self,
+        dial: Callable[[], Awaitable[RawConnection]],
+        channel: str,
+        token: str,
+        read: Callable[[str], Any] = json.loads,
+    ) -> None:
         self.name = "SSE"
-        self.last_id = last_id
+        self.last_id = ""
         self.connection: RawConnection
         self._dial = dial
-        fields = [f"Last-Event-ID: {last_id}"] if last_id else []
-        self._request = head(f"GET /sse/{channel} HTTP/1.1", "Host: localhost", bearer(token), *fields)
+        self._read = read
+        self._fields = (f"GET /sse/{channel} HTTP/1.1", "Host: localhost", bearer(token))
         self._taken = 0
 
     def _events(self) -> list[dict[str, str]]:
         """Complete events, comments left out."""
         texts = chunks(self.connection.received).decode().split("\n\n")[:-1]
         return [
-            dict(line.split(": ", 1) for line in text.split("\n")) for text in texts if text and not text.startswith(":")
+            dict(line.split(": ", 1) for line in text.split("\n"))
+            for text in texts
+            if text and not text.startswith(":")
         ]
 
     async def _event(self) -> dict[str, str]:
@@ -220,11 +259,12 @@ class Events(Hearer):
         return event
 
     async def enter(self) -> None:
-        """The first event has no data: it says where the stream stands."""
-        self.connection = await self._dial()
-        self.connection.send(self._request)
+        """The first event has no data: it says where the stream stands. Again: where this client stands."""
+        again = self.last_id
+        self.connection, self._taken = await self._dial(), 0
+        self.connection.send(head(*self._fields, *([f"Last-Event-ID: {again}"] if again else [])))
         first = await self._event()
-        assert list(first) == ["id"], first
+        assert list(first) == ["id"] and again in ("", first["id"]), first
         self.epoch = first["id"].split(":")[0]
 
     async def hear(self) -> Heard:
@@ -232,11 +272,13 @@ class Events(Hearer):
         assert list(event) == ["id", "data"], event
         epoch, offset = event["id"].split(":")
         assert epoch == self.epoch, event
-        return Heard(json.loads(event["data"]), int(offset))
+        return Heard(self._read(event["data"]), int(offset))
 
 
 class Poster(Speaker):
     """POST /publish/<channel>, on one connection. The JSON has newlines in it, as people write it."""
+
+    is_told = True
 
     def __init__(self, dial: Callable[[], Awaitable[RawConnection]], channel: str, token: str) -> None:
         super().__init__()
@@ -257,6 +299,8 @@ class Poster(Speaker):
 
 class Api(Speaker):
     """PyPI `cent`, on the internal port."""
+
+    is_told = True
 
     def __init__(self, test: TestCase, base: str, key: str, channel: str) -> None:
         super().__init__()

@@ -71,7 +71,7 @@
       tell(event, more, ctx) {
         const inBase64 = this.bytes && event === 'publication';
         const said = inBase64
-          ? { data: btoa(String.fromCharCode(...ctx.data)), offset: Number(ctx.offset || 0) }
+          ? { data: btoa(String.fromCharCode(...(ctx.data || []))), offset: Number(ctx.offset || 0) }
           : shapes[event](ctx);
         tell({ event, client: this.name, ...more, ...said });
       }
