@@ -46,6 +46,7 @@ def problems(config: Config) -> Iterator[Problem]:
     yield from _jwt(config.auth.jwt, insecure=config.auth.insecure)
     for name, namespace in config.namespaces.items():
         yield from _namespace(("namespaces", name), name, namespace, config.schemas.folder)
+        yield from _position(("namespaces", name), namespace, config.streams.position_check)
     yield from _tls(config)
     if config.handlers.object and not _OBJECT.fullmatch(config.handlers.object):
         yield ("handlers", "object"), "must be `package.module:name`"
@@ -269,6 +270,15 @@ def _streams(path: KeyPath, namespace: Namespace) -> Iterator[Problem]:
             yield (*path, "delta"), "needs history: history_size and history_ttl"
     elif namespace.delta and namespace.recovery == namespace.positioning == "off":
         yield (*path, "delta"), "needs positions: recovery or positioning, allowed or always"
+
+
+def _position(path: KeyPath, namespace: Namespace, check: float) -> Iterator[Problem]:
+    """The check is what keeps the position of a quiet channel alive: else its subscribers would hear of a loss where
+    nothing was lost."""
+    watched = namespace.keeps_history and (namespace.recovery, namespace.positioning) != ("off", "off")
+    if watched and max(namespace.history_ttl, namespace.history_meta_ttl) < 2 * check:
+        reason = "this or history_ttl must be at least two streams.position_check: live subscribers rely on it"
+        yield (*path, "history_meta_ttl"), reason
 
 
 def _api(api: Api) -> Iterator[Problem]:

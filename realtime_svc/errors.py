@@ -131,6 +131,14 @@ NOT_AVAILABLE = Disconnect(3508, "not available")
 TOO_MANY_ERRORS = Disconnect(3509, "too many errors")
 
 
+def closing_for(error: ReplyError) -> Disconnect:
+    """How a connection ends that an error leaves without a purpose: whether to come back is what the error says."""
+    code = FORCED_RECONNECT.code if error.temporary else PERMISSION_DENIED.code
+    if error.code is ErrorCode.LIMIT_EXCEEDED:
+        code = CHANNEL_LIMIT.code
+    return Disconnect(code, error.message.encode()[:123].decode(errors="ignore"))
+
+
 class ConnectionClosing(Exception):
     """Raised while a command is handled: the connection is to be closed with `disconnect`."""
 

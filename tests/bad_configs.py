@@ -171,6 +171,11 @@ FILES: tuple[tuple[str, str, str], ...] = (
         "namespaces.a.delta",
         "needs positions",
     ),
+    (
+        "[namespaces.a]\nhistory_size = 1\nhistory_ttl = '1s'\nhistory_meta_ttl = '49s'",
+        "namespaces.a.history_meta_ttl",
+        "at least two streams.position_check",
+    ),
     ("[namespaces.a]\nhistory_size = 100001", "namespaces.a.history_size", "must be at most 100000"),
     ("[namespaces.a]\njoin_leave = true", "namespaces.a.join_leave", 'must be one of "allowed"'),
     ("[streams]\npage = 0", "streams.page", "must be at least 1"),

@@ -144,9 +144,10 @@ class Gatekeeper:
             Endpoint.SSE: (namespace.subscribe,),
             Endpoint.PUBLISH: (namespace.publish,),
         }[route.endpoint]
-        if _allows(namespace, identity, rules, route.channel):
-            if wishes.first(query, "history") is None or may_look_back(identity, namespace, route.channel):
-                return
+        looks_back = wishes.first(query, "history") is not None
+        allowed = _allows(namespace, identity, rules, route.channel)
+        if allowed and (not looks_back or may_look_back(identity, namespace, route.channel)):
+            return
         raise Refusal(403, "permission", "permission denied") if identity.user else self._challenge()
 
     def _admitted(self, offer: _Offer, identity: Identity | None, head: RequestHead, route: Route) -> Admitted:

@@ -138,7 +138,9 @@ class _Connection:
         return self
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 (Twisted)
-        connected: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
+        factory: Any = protocolFactory
+        factory.noisy = False  # one connection a call: its start and its stop are no news
+        connected: Deferred[IProtocol] = self._endpoint.connect(factory)
         return connected.addCallback(self._remember)
 
     def _remember(self, protocol: IProtocol) -> IProtocol:

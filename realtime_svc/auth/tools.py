@@ -113,7 +113,7 @@ def _signer(config: Jwt, private_key_file: str, *, insecure: bool) -> tuple[str,
         for key in keys.keys:
             if algorithm in key.algorithms and isinstance(key.material, bytes):
                 return algorithm, key.kid, key.material
-    raise ConfigError("", "auth.jwt", "there is no shared secret to sign with; name the file of the private key")
+    raise ConfigError("", "auth.jwt", "there is no shared secret to sign with: give --private-key FILE")
 
 
 def _private_key(path: str) -> PrivateKey:

@@ -70,7 +70,7 @@ def since(endpoint: Endpoint, head: RequestHead, query: Query) -> StreamPosition
     value = first(query, "since")
     position = parse_since(value) if value is not None else None
     if value is not None and position is None:
-        raise bad_head("bad_since", "since is not: epoch, colon, offset")
+        raise bad_head("bad_since", "since is <epoch>:<offset>")
     event_id = head.get("last-event-id") if endpoint is Endpoint.SSE else None
     return (parse_since(event_id) if event_id else None) or position
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import re
 import ssl
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from realtime_svc.log import escape
 
 TIMEOUT = 10.0
 MAX_ANSWER = 2**28
+_END = re.compile(r"(?<![:/])/+(api/*)?\Z")  # not that of http://api, which is a host
 
 
 class ApiClient:
-    """Talks to the API at `address` (http or https, without the `/api`). No proxy is asked, no redirect followed: the
+    """Talks to the API at `address` (http or https, with or without `/api`). No proxy is asked, no redirect followed: the
     key goes to that address and nowhere else."""
 
     def __init__(self, address: str, key: str | None, *, ca: str | None = None, insecure: bool = False) -> None:
         """Raises `CommandFailed`: no address, a key that would cross a network in clear text."""
-        self._address = address.rstrip("/")
+        self._address = _END.sub("", address)
         self._key = key
         host = _host(self._address)
         if key and self._address.startswith("http:") and not insecure and not _is_loopback(host):

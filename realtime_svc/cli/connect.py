@@ -35,6 +35,8 @@ GRACE = 2.0  # after Ctrl-C, for the server's answer
 CLOSE_TIMEOUT = 30.0  # after the last line: a server that slows us down reads our Close after all that was piped in
 INTERRUPTED = 130
 ADVICE = f"give a token: --token-file, or {CLIENT_TOKEN}"
+NOT_TRUSTED = "TLS: certificate verify failed"
+TRUST = "if the server has an authority of its own, name it: --ca"
 
 
 class Connection(Protocol):
@@ -93,7 +95,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _dial(reactor: Any, url: str, options: dict[str, Any]) -> Deferred[Any]:
-    """`client.connect`; who is refused for want of a credential is told how to give one."""
+    """`client.connect`; who is refused for want of a credential, or does not trust the server, is told what to give."""
 
     def advise(failure: Failure) -> Failure:
         error = failure.value
@@ -101,6 +103,8 @@ def _dial(reactor: Any, url: str, options: dict[str, Any]) -> Deferred[Any]:
             asked = {name: value for name, value in options.items() if name != "tls"}
             if not has_secrets(make_request(url, **asked)):
                 raise CommandFailed(f"{error}; {ADVICE}")
+        if isinstance(error, client.ConnectionFailed) and str(error) == NOT_TRUSTED and "tls" not in options:
+            raise CommandFailed(f"{error}; {TRUST}")
         return failure
 
     return client.connect(reactor, url, close_timeout=CLOSE_TIMEOUT, **options).addErrback(advise)

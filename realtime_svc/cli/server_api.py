@@ -10,6 +10,7 @@ import argparse
 import base64
 import binascii
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from realtime_svc.config import Api, ApiKey, Config
 from realtime_svc.configfile import CLIENT_API_KEY
 from realtime_svc.http import api_keys, openapi
 from realtime_svc.log import escape
+from realtime_svc.model import StreamPosition, parse_since
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 DEFAULT = "http://127.0.0.1:9000"
 EPILOG = f"The key of the API comes from --key-file, or from the environment: {CLIENT_API_KEY}."
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_OFFSET = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 Body = Callable[[argparse.Namespace, Console], dict[str, Any]]
 
@@ -69,7 +72,7 @@ def _add_reading(commands: Commands) -> None:
     command = _add(commands, "history", "what was published in a channel", _history)
     command.add_argument("channel", metavar="CHANNEL")
     command.add_argument("--limit", type=int, default=-1, metavar="N", help="0: the position only; default: a page")
-    command.add_argument("--since", metavar="OFFSET[:EPOCH]", help="only what came after")
+    command.add_argument("--since", metavar="[EPOCH:]OFFSET", help="only what came after")
     command.add_argument("--reverse", action="store_true", help="newest first")
     command = _add(commands, "presence", "who is in a channel", lambda given, console: {"channel": given.channel})
     command.add_argument("channel", metavar="CHANNEL")
@@ -171,11 +174,18 @@ def _tag(text: str) -> tuple[str, str]:
 def _history(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     body = {"channel": arguments.channel, "limit": arguments.limit, "reverse": arguments.reverse}
     if arguments.since is not None:
-        offset, _, epoch = arguments.since.partition(":")
-        if not (offset.isascii() and offset.isdecimal()):
-            raise CommandFailed("--since: must be OFFSET or OFFSET:EPOCH")
-        body["since"] = {"offset": int(offset), "epoch": epoch}
+        body["since"] = _position(arguments.since)._asdict()
     return body
+
+
+def _position(text: str) -> StreamPosition:
+    """EPOCH:OFFSET, or an OFFSET of whatever epoch the stream is in."""
+    if _OFFSET.fullmatch(text):
+        return StreamPosition(int(text), "")
+    position = parse_since(text)
+    if position is None:
+        raise CommandFailed("--since: must be EPOCH:OFFSET or OFFSET")
+    return position
 
 
 def _disconnect(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -214,6 +224,8 @@ def _write_secret(path: str, secret: str) -> None:
     """A new file, for its owner only."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise CommandFailed(f"{path}: exists already: choose another name") from None
     except OSError as error:
         raise CommandFailed(f"{path}: can't be written: {error.strerror}") from None
     with os.fdopen(descriptor, "w") as file:

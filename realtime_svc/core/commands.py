@@ -46,7 +46,7 @@ async def presence_stats(session: Session, command: messages.PresenceStats) -> N
 async def call(session: Session, command: messages.Call) -> None:
     hooks = session.node.hooks
     if not hooks.handles_calls:
-        raise ReplyError(ErrorCode.NOT_AVAILABLE)
+        raise ReplyError(ErrorCode.NOT_AVAILABLE, "no handler answers calls")
     data = await hooks.call(session, command.method, command.data)
     session.say(messages.CallResult(command.method, data, command.id))
 

@@ -117,7 +117,8 @@ class Control:
                 one.identity = replace(
                     one.identity, expires_at=expire_at, info=one.identity.info if info is None else info
                 )
-                one.watch_expiry()
+                if one.state is not State.AUTHENTICATING:  # its one timer is for the connect that has to come
+                    one.watch_expiry()
 
     async def revoke(self, *, token_id: str = "", user: str = "", expires_at: float | None = None) -> None:
         """Refuse a token, or all tokens of a user issued until now, and end what they opened: connections (3500), and

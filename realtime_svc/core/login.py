@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from realtime_svc import errors
 from realtime_svc.core import messages
 from realtime_svc.core.ports import Connecting
+from realtime_svc.core.recovery import carried
 from realtime_svc.core.state import State
 from realtime_svc.errors import AuthenticationFailed, ConnectionClosing, ErrorCode, ReplyError
 from realtime_svc.model import ANONYMOUS, BearerCredential, CredentialSource, Grant, Identity, Publication
@@ -27,17 +28,20 @@ async def authenticate(session: Session, command: messages.Authenticate) -> None
     if identity is None:
         session.say(messages.Failed(ReplyError(ErrorCode.UNAUTHORIZED), "auth", None, command.id))
         raise ConnectionClosing(errors.INVALID_TOKEN)
-    first = session.identity is None
+    before = session.identity
     _take(session, identity)
     session.say(messages.Done("auth", None, command.id, identity.user))
-    if first:
+    if before is None or before.user != identity.user:  # user code has not been asked about this one
         await enter(session)
     else:
         session.watch_expiry()
 
 
 async def enter(session: Session) -> None:
-    """After authentication and before the first command: user code may deny, then the first subscriptions."""
+    """After authentication and before the first command: user code may deny, then the first subscriptions.
+
+    Once more for an anonymous client that says who it is.
+    """
     connecting = Connecting(None)
     if not await _let_in(session, connecting):
         return
@@ -47,13 +51,14 @@ async def enter(session: Session) -> None:
     for channel, grant in _granted(session, connecting).items():
         if channel not in session.channels:
             await _tolerant(session, channel, grant)
-    for command in session.first:
+    first, session.first = session.first, ()
+    for command in first:
         if command.channel in session.channels:  # by user code
             session.say(messages.Done("subscribe", command.channel))
         else:
-            await session.carry_out(command)
-            if session.home and session.home not in session.channels:  # it would wait for nothing
-                raise ConnectionClosing(errors.FORCED_RECONNECT)
+            refused = await session.carry_out(command)
+            if refused is not None and session.home:  # it would wait for nothing
+                raise ConnectionClosing(errors.closing_for(refused))
 
 
 async def _tolerant(session: Session, channel: str, grant: Grant) -> None:
@@ -101,13 +106,19 @@ async def connect(session: Session, command: messages.Connect) -> None:
 async def _first_subscriptions(
     session: Session, command: messages.Connect, connecting: Connecting
 ) -> dict[str, Prepared]:
-    """Those of the token and of user code; one that can't be made is reported and left out."""
+    """Those of the token and of user code; one that can't be made is reported and left out.
+
+    All are in one answer, so what they recover is bounded together.
+    """
     prepared: dict[str, Prepared] = {}
+    room = session.node.limits.queue_size
     for channel, grant in _granted(session, connecting).items():
         recover = command.recover.get(channel)
         try:
             grant = grant._replace(recover=recover or grant.recover)
-            prepared[channel] = await session.node.subscriptions.prepare_by_server(session, channel, grant)
+            one = await session.node.subscriptions.prepare_by_server(session, channel, grant, max(room, 0))
+            prepared[channel] = one
+            room -= sum(carried(message.publication) for message in one.result.messages)
         except ReplyError as error:
             session.node.count_error(error)
             session.node.note("subscription", f"a subscription of {session.remote} was not made: {error.number}")
@@ -155,7 +166,8 @@ def _take(session: Session, identity: Identity) -> None:
 
 async def _let_in(session: Session, connecting: Connecting) -> bool:
     """Ask user code. False: the client has gone meanwhile. Raises `ConnectionClosing` where it may not come in."""
-    session.become(State.CONNECTING)
+    if session.state is State.AUTHENTICATING:
+        session.become(State.CONNECTING)
     session.watch_expiry()
     if session.closing:
         return False

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 EVENT_TAG = "event"
 DEFAULT_EVENT = "message"
-MAX_KEY = 255  # characters of an idempotency key
+NO_HISTORY = "this namespace keeps no history (history_size, history_ttl)"
+NO_PRESENCE = "this namespace does not know who is there (presence)"
+MAX_KEY = 255  # characters of an idempotency key, and of a version's epoch
+MAX_TAGS_SIZE = 32 * 1024  # bytes of all tags of a publication: they are kept and delivered as the payload is
 
 
 class Publishing:
@@ -73,6 +76,8 @@ class Publishing:
             self._check_right(identity, namespace, namespace.publish, command.channel, session)
         if len(command.key) > MAX_KEY:
             raise ReplyError(ErrorCode.BAD_REQUEST, f"an idempotency key has at most {MAX_KEY} characters")
+        if len(version_epoch) > MAX_KEY:
+            raise ReplyError(ErrorCode.BAD_REQUEST, f"a version epoch has at most {MAX_KEY} characters")
         publication = self._publication(command, namespace, publisher, exclude, version)
         if publisher is not None:
             changed = await self._node.hooks.publish(session, publication)
@@ -106,6 +111,8 @@ class Publishing:
     def _check(self, command: Publish, namespace: Namespace) -> bytes:
         if len(command.data) > (namespace.message_size or self._node.limits.message_size):
             raise ReplyError(ErrorCode.BAD_REQUEST, "payload too big")
+        if sum(len(text.encode()) for tag in (command.tags or {}).items() for text in tag) > MAX_TAGS_SIZE:
+            raise ReplyError(ErrorCode.BAD_REQUEST, f"tags of more than {MAX_TAGS_SIZE} bytes")
         if namespace.payload == "bytes":
             return command.data
         data, value = parse_json(command.data)
@@ -139,7 +146,7 @@ class Publishing:
         """A client reads. Raises `ReplyError` 107, 102, 108, 103, 112, in this order."""
         namespace = self._node.namespace(command.channel)
         if not namespace.keeps_history:
-            raise ReplyError(ErrorCode.NOT_AVAILABLE)
+            raise ReplyError(ErrorCode.NOT_AVAILABLE, NO_HISTORY)
         assert session.identity is not None
         self._check_right(session.identity, namespace, namespace.read_history, command.channel, session)
         if session.dialect.traits.json_only and namespace.payload != "json":
@@ -153,7 +160,7 @@ class Publishing:
         """Raises `ReplyError`: 107, 102, 108 where none is kept, 112 for a position in another epoch."""
         namespace = self._node.namespace(channel)
         if not namespace.keeps_history:
-            raise ReplyError(ErrorCode.NOT_AVAILABLE)
+            raise ReplyError(ErrorCode.NOT_AVAILABLE, NO_HISTORY)
         since = query.since
         if query.reverse and since is not None and since.offset == 0:
             raise ReplyError(ErrorCode.BAD_REQUEST, "nothing is before offset 0")
@@ -165,7 +172,7 @@ class Publishing:
     async def remove_history(self, channel: str) -> None:
         """Raises `ReplyError` 107, 102, 108."""
         if not self._node.namespace(channel).keeps_history:
-            raise ReplyError(ErrorCode.NOT_AVAILABLE)
+            raise ReplyError(ErrorCode.NOT_AVAILABLE, NO_HISTORY)
         await self._broker.remove_history(channel)
 
     # ---- presence
@@ -197,7 +204,7 @@ class Publishing:
 
     def _check_keeps_presence(self, channel: str) -> None:
         if not self._node.namespace(channel).presence:
-            raise ReplyError(ErrorCode.NOT_AVAILABLE)
+            raise ReplyError(ErrorCode.NOT_AVAILABLE, NO_PRESENCE)
 
 
 def _scoped(key: str, publisher: ClientInfo | None) -> str:
@@ -206,4 +213,6 @@ def _scoped(key: str, publisher: ClientInfo | None) -> str:
         return ""
     if publisher is None:
         return f"server:{key}"
+    if not publisher.user:  # anonymous clients are many
+        return f"client:{publisher.client}:{key}"
     return f"user:{len(publisher.user)}:{publisher.user}:{key}"  # by its length it is clear where a user's id ends

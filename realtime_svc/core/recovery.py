@@ -33,13 +33,13 @@ def query(since: StreamPosition | None, last: int, page: int, cache: bool) -> Hi
 def fitting(publications: list[Publication], size: int) -> list[Publication]:
     """The first of them that carry `size` bytes together at most; one at least, where there is any."""
     for count, publication in enumerate(publications):
-        size -= _carried(publication)
+        size -= carried(publication)
         if size < 0 and count:
             return publications[:count]
     return publications
 
 
-def _carried(publication: Publication) -> int:
+def carried(publication: Publication) -> int:
     """Bytes of all that others put into it, at their longest: bytes travel in base64 where a protocol is text."""
     data, tags, publisher = publication.data, publication.tags, publication.publisher
     size = len(data) if publication.is_json else (len(data) + 2) // 3 * 4

@@ -277,30 +277,33 @@ class Session:
             self.node.count_in(self.dialect, payload)
             self.line.add(payload, binary)
 
-    async def carry_out(self, command: messages.Command | messages.Failed) -> None:
-        """One command, or what stands for one that could not be read. Raises `ConnectionClosing` only."""
+    async def carry_out(self, command: messages.Command | messages.Failed) -> ReplyError | None:
+        """One command, or what stands for one that could not be read. Returns why it was refused, if it was: the client
+        has been told. Raises `ConnectionClosing` only."""
         if self.refused:
-            return
+            return None
         if isinstance(command, messages.Failed):
             if self._unheard:
                 raise ConnectionClosing(errors.BAD_REQUEST)
             self.refuse(command)
-            return
+            return command.error
         verb, method = COMMANDS[type(command)]
-        channel = getattr(command, "channel", None)
         try:
             self._check_turn(command)
             await method(self, command)
+            return None
         except ConnectionClosing:
             raise
         except ReplyError as error:
-            self.refuse(messages.Failed(error, verb, channel and channel[:255], getattr(command, "id", None)))
+            failure = error
         except Exception as error:
-            self.node.report("a command failed", error)
+            self.node.report(f"a client's {verb} failed", error)
             if self.dialect.traits.handshake and self.state is State.CONNECTING:  # half in is not in
                 raise ConnectionClosing(errors.INTERNAL) from None
             failure = ReplyError(ErrorCode.INTERNAL)
-            self.refuse(messages.Failed(failure, verb, channel and channel[:255], getattr(command, "id", None)))
+        channel = getattr(command, "channel", None)
+        self.refuse(messages.Failed(failure, verb, channel and channel[:255], getattr(command, "id", None)))
+        return failure
 
     @property
     def _unheard(self) -> bool:

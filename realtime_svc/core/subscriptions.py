@@ -78,10 +78,13 @@ class Subscriptions:
         session.say_subscribed(messages.ServerSubscribed(channel, prepared.result))
         self.go_live(prepared)
 
-    async def prepare_by_server(self, session: Session, channel: str, grant: Grant) -> Prepared:
+    async def prepare_by_server(
+        self, session: Session, channel: str, grant: Grant, room: int | None = None
+    ) -> Prepared:
+        """`room`: bytes that are left for what is recovered, where one answer holds several subscriptions."""
         namespace = self._subscribable(session, channel, 0)
         command = messages.Subscribe(channel, recover=grant.recover)
-        return await self.prepare(session, command, namespace, grant, server_side=True)
+        return await self.prepare(session, command, namespace, grant, server_side=True, room=room)
 
     def _subscribable(self, session: Session, channel: str, kind: int) -> Namespace:
         if not channels.is_channel(channel):
@@ -143,6 +146,7 @@ class Subscriptions:
         grant: Grant,
         *,
         server_side: bool = False,
+        room: int | None = None,
     ) -> Prepared:
         """Register, and read where the stream stands. Raises `ReplyError`; nothing is left behind then."""
         if session.closing:  # it left while user code was thinking
@@ -160,7 +164,7 @@ class Subscriptions:
                 channel.ready = True
             if subscription.presence and not subscription.ended:
                 await self._presence.add(command.channel, subscription.client_info)
-            result, top = await self._position(subscription, command, namespace)
+            result, top = await self._position(subscription, command, namespace, room)
             result = result._replace(data=grant.data)
             if subscription.overrun or subscription.ended:
                 raise ReplyError(ErrorCode.INTERNAL)
@@ -173,7 +177,7 @@ class Subscriptions:
         return Prepared(subscription, result, top)
 
     async def _position(
-        self, subscription: Subscription, command: messages.Subscribe, namespace: Namespace
+        self, subscription: Subscription, command: messages.Subscribe, namespace: Namespace, room: int | None
     ) -> tuple[SubscriptionResult, StreamPosition | None]:
         """What the client is told, and the top of the stream as it was read (None: it was not)."""
         expires_in = self._node.seconds_left(subscription.expires_at)
@@ -190,7 +194,7 @@ class Subscriptions:
         cache = namespace.recovery_mode == "cache"
         query = recovery.query(since, command.last, self._node.limits.page, cache)
         page = await self._broker.history(command.channel, query, namespace.history_meta_ttl)
-        found = recovery.recover(page, since, cache, self._node.limits.queue_size)
+        found = recovery.recover(page, since, cache, self._node.limits.queue_size if room is None else room)
         recovered = _recovered(subscription, found.publications)
         return result._replace(recovered=found.recovered, messages=recovered, position=found.position), found.top
 

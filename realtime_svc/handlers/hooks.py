@@ -154,8 +154,4 @@ def _changed(publication: Publication, by: Publication) -> Publication:
 
 
 def _closing(error: ReplyError) -> Disconnect:
-    """How a connection ends that `connect` refused: whether it makes sense to come back is what the error says."""
-    if isinstance(error, Denied):
-        return errors.PERMISSION_DENIED
-    code = errors.FORCED_RECONNECT.code if error.temporary else errors.PERMISSION_DENIED.code
-    return Disconnect(code, error.message.encode()[:123].decode(errors="ignore"))
+    return errors.PERMISSION_DENIED if isinstance(error, Denied) else errors.closing_for(error)

@@ -76,6 +76,8 @@ NOT_POST = Refusal(405, "method_not_allowed", "only POST is allowed here", {"All
 # What changes more than a stream leaves a line in the log.
 _NOTED = frozenset(("subscribe", "unsubscribe", "disconnect", "refresh", "revoke", "history_remove"))
 
+# A browser sends the first with each POST (Fetch 3.1), the second where it trusts the address (Fetch Metadata 2.3).
+_OF_BROWSERS = ("origin", "sec-fetch-site")
 _AUTHORIZATION = re.compile(r"(?:apikey|bearer) +(\S+)", re.ASCII | re.IGNORECASE)
 _log = Logger(namespace="realtime_svc.api")
 
@@ -83,7 +85,7 @@ _log = Logger(namespace="realtime_svc.api")
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
     """One call. `key` is from a header, `query_key` from `?api_key=`; None where there is none. `remote` is the host
-    that calls, for counters and notes."""
+    that calls, for counters and notes. `from_page`: a browser sent it."""
 
     method: str
     key: str | None = field(repr=False)
@@ -92,6 +94,7 @@ class ApiRequest:
     transport_errors: bool
     body: bytes = field(repr=False)
     remote: str = ""
+    from_page: bool = False
 
 
 def api_request(
@@ -106,6 +109,7 @@ def api_request(
         query_key=None if given is None else ",".join(given),
         content_type=header("content-type") or "",
         transport_errors=(header(ERROR_MODE) or "").lower() == "transport",
+        from_page=any(header(name) is not None for name in _OF_BROWSERS),
         body=body,
         remote=remote,
     )
@@ -159,6 +163,8 @@ class Api:
             kind = request.content_type.partition(";")[0].strip().lower()
             if kind != "application/json":  # else any page in a browser on this machine could call, without asking
                 raise Refusal(400, "content_type", "without keys, the content type must be application/json")
+            if request.from_page:  # of its own origin, it says, once a name of it leads to this machine (DNS rebinding)
+                raise Refusal(400, "origin", "without keys, no page in a browser may call")
             return ANYBODY
         key = request.key
         if request.query_key is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NULL = Raw(b"null")
 MAX_REASON = 123  # bytes of a close frame's reason (RFC 6455 5.5)
 
+
 class Context(NamedTuple):
     """Where a method is called: the node, who calls, how many channels a broadcast may have, and how fast it may go."""
 

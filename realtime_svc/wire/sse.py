@@ -47,7 +47,8 @@ class SseDialect:
         if isinstance(reply, messages.Subscribed):
             return _position(reply.result)
         if isinstance(reply, messages.Bye):
-            return _event(b"event: bye\n", f'{{"code":{reply.disconnect.code}}}'.encode())
+            code, reason = reply.disconnect
+            return _event(b"event: bye\n", msgspec.json.encode({"code": code, "reason": reason}))
         return None
 
     def join(self, frames: Sequence[Frame]) -> Frame | None:

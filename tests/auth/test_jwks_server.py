@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from twisted.logger import Logger
+from twisted.logger import LogEvent, Logger, formatEvent, globalLogPublisher
 from twisted.protocols.policies import WrappingFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -127,6 +127,15 @@ class ServerTests(TestCase):
         """A certificate of the configured authority, for the address that was asked."""
         base = self.listen("127.0.0.1")
         self.assertEqual(await self.server(base + "/ok?a=b", self.authority).fetch(), b"the keys")
+
+    async def test_quiet(self) -> None:
+        """Connections come and go with each fetch; the log does not tell."""
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        await self.server(self.listen("127.0.0.1") + "/ok", self.authority).fetch()
+        await self.server(self.listen() + "/ok").fetch()
+        self.assertEqual([], [text for text in map(str, map(formatEvent, events)) if "HTTP11" in text])
 
     async def test_host_name(self) -> None:
         """Names are resolved and compared, too."""

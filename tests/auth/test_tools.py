@@ -128,6 +128,7 @@ class MakeTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, make_token, used, user, ttl, NOW, private_key_file=private_key_file)
             self.assertEqual(error.key, key)
             self.assertNotIn("canary", error.reason)
+        self.assertIn("--private-key FILE", error.reason)  # the last one could be signed with it
 
 
 class ExplainTests(SynchronousTestCase):

@@ -70,6 +70,7 @@ class HistoryTests(SynchronousTestCase):
                 refusal = self.assertRaises(Refusal, self.since, endpoint, f"/x?since={bad.replace(' ', '%20')}")
                 assert isinstance(refusal, Refusal)
                 self.assertEqual((refusal.status, refusal.cause), (400, "bad_since"), bad)
+                self.assertIn("<epoch>:<offset>", refusal.message)
 
     def since(self, endpoint: Endpoint, target: str, *fields: str) -> StreamPosition | None:
         head = request(target, *fields)

@@ -306,6 +306,18 @@ class OptionTests(SynchronousTestCase):
         ):
             self.assertIn(text, str(self.assertRaises(CommandFailed, self.options, *argv)))
 
+    def test_who_does_not_trust_the_server_learns_how_to(self) -> None:
+        """Unless --ca was given already; and nobody else does."""
+        unknown = "TLS: certificate verify failed"
+        for reason, options, expected in (
+            (unknown, {}, f"{unknown}; if the server has an authority of its own, name it: --ca"),
+            (unknown, {"tls": None}, unknown),
+            ("TLS: unexpected eof while reading", {}, "TLS: unexpected eof while reading"),
+        ):
+            self.patch(client, "connect", lambda *_, reason=reason, **__: fail(client.ConnectionFailed(reason)))
+            failure = self.failureResultOf(connect._dial(None, "wss://a.example/", options))
+            self.assertEqual(expected, str(failure.value))
+
     def test_mistake_is_exit_code_1(self) -> None:
         console = Console(io.StringIO(), io.StringIO(), io.StringIO(), {})
         self.assertEqual(1, main(["connect", "ws://a.example/", "--header", "nothing"], console))

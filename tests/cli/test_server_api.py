@@ -100,9 +100,14 @@ class CallTests(ApiCase):
             (["broadcast", "1", "a", "b"], "broadcast", {**quiet, "channels": ["a", "b"], "data": 1}),
             (["history", "x"], "history", {"channel": "x", "limit": -1, "reverse": False}),
             (
-                ["history", "x", "--limit", "5", "--since", "7:ep", "--reverse"],
+                ["history", "x", "--limit", "5", "--since", "ep:7", "--reverse"],
                 "history",
                 {"channel": "x", "limit": 5, "reverse": True, "since": {"offset": 7, "epoch": "ep"}},
+            ),
+            (
+                ["history", "x", "--since", "7"],
+                "history",
+                {"channel": "x", "limit": -1, "reverse": False, "since": {"offset": 7, "epoch": ""}},
             ),
             (["presence", "x"], "presence", {"channel": "x"}),
             (["presence", "x", "--stats"], "presence_stats", {"channel": "x"}),
@@ -151,6 +156,17 @@ class CallTests(ApiCase):
             path = self.write(f'[internal]\nhost = "{host}"\nport = {port}\n')
             self.assertEqual(0, self.run_command("info", "--config", path).code)
         self.assertEqual(2, len(self.api.asked))
+
+    def test_address_with_the_path_of_the_api(self) -> None:
+        for end in ("/", "/api", "/api/", "//api//"):
+            self.assertEqual(0, self.run_command("info", "--api", self.api.address + end).code, end)
+        self.assertEqual({"/api/info"}, {path for path, _, _ in self.api.asked})
+
+    def test_host_of_the_name_api(self) -> None:
+        environ = {"REALTIME_SVC_API_KEY": KEY}
+        for address in ("http://api", "http://api/", "http://api/api"):
+            result = self.run_command("info", "--api", address, environ=environ)
+            self.assertIn("--insecure", result.err, address)  # a host of a network, not a broken address
 
     def test_address_where_none_is_given(self) -> None:
         self.patch(server_api, "DEFAULT", self.api.address)
@@ -202,6 +218,8 @@ class TroubleTests(ApiCase):
             (["publish", "x", "1", "--tag", "a"], "--tag"),
             (["history", "x", "--since", "a"], "--since"),
             (["history", "x", "--since", "-1"], "--since"),
+            (["history", "x", "--since", "7:ep"], "EPOCH:OFFSET"),
+            (["history", "x", "--since", "1" * 5000], "--since"),
             (["info", "--key-file", "/no/such/file"], "can't be read"),
             (["info", "--key-file", empty], "is empty"),
             (["info", "--ca", "/no/such/file"], "/no/such/file"),
@@ -280,7 +298,10 @@ class KeyTests(Case):
     def test_a_file_that_is_there_is_left_alone(self) -> None:
         path = self.write("mine", "key")
         result = self.run_command("api-key", "a", "--key-file", path)
-        self.assertEqual((1, "", 1), (result.code, result.out, result.err.count("\n")))
+        self.assertEqual(
+            (1, "", f"realtime-svc: {path}: exists already: choose another name\n"),
+            (result.code, result.out, result.err),
+        )
         self.assertEqual("mine", Path(path).read_text())
 
     def test_what_no_configuration_takes(self) -> None:

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc import errors
 from realtime_svc.config import Namespace
 from realtime_svc.core.expiry import LOOK_AGAIN
-from realtime_svc.errors import Disconnect
-from realtime_svc.model import ANONYMOUS, Identity
+from realtime_svc.errors import ConnectionClosing, Disconnect
+from realtime_svc.model import ANONYMOUS, Grant, Identity
 from tests.fakes import START, FakeTransport, World
 
 ALL = {"default": Namespace(subscribe=("anonymous",), publish=("anonymous",))}
@@ -99,6 +99,24 @@ class AuthenticationTests(SynchronousTestCase):
         self.assertEqual(["", "alice", "alice"], [answer["user"] for answer in transport.take()])
         transport.type('{"auth":"b"}')
         self.assertEqual(errors.INVALID_TOKEN, transport.closed)
+
+    def test_user_code_is_asked_about_who_comes_in_as_nobody_and_says_a_name_later(self) -> None:
+        """Else it would be a way around a `connect` handler that turns somebody away."""
+        world = World(namespaces=ALL, anonymous=True, personal_channel=True)
+        world.fake_hooks.connect_subscriptions = {"y": Grant()}
+        transport = world.connect(ANONYMOUS, channels=("x",))
+        transport.take()
+        transport.type('{"auth":"a"}', '{"auth":"a"}')
+        self.assertEqual(
+            [("connect", ""), ("subscribe", "x"), ("connect", "alice")], world.fake_hooks.calls, "and not again"
+        )
+        assert transport.session is not None
+        self.assertEqual({"x", "y", "#alice"}, set(transport.session.channels))
+        refused = world.connect(ANONYMOUS)
+        world.fake_hooks.outcomes["connect"] = ConnectionClosing(errors.PERMISSION_DENIED)
+        refused.type('{"auth":"a"}', '{"publish":"x","data":1}')
+        self.assertEqual(errors.PERMISSION_DENIED, refused.closed)
+        self.assertNotIn("publish", [call[0] for call in world.fake_hooks.calls])
 
     def test_user_has_so_many_connections(self) -> None:
         """The limit holds for a first message too, and a place is free again when its owner is gone."""

@@ -182,6 +182,13 @@ class RefreshTests(Case):
         self.world.pass_time(15)
         self.assertEqual((0, 3005, 0), (self.alice.closed, self.emulated.closed, self.bob.closed))
 
+    def test_who_has_not_connected_yet_has_to_all_the_same(self) -> None:
+        """Its request brought a credential, its connect has not come: the time for that runs on."""
+        waiting = Talker(self.world, None, identity=Identity("alice"))
+        Outcome(self.control.refresh(user="alice"))
+        self.world.pass_time(20)
+        self.assertEqual(3502, waiting.closed)
+
 
 class RevokeTests(Case):
     """Tokens are good no more."""

@@ -82,6 +82,15 @@ class FirstSubscriptionsTests(SynchronousTestCase):
         expected = {"a": (True, True, 1, [b"2", b"3"]), "b": (True, False, 3, []), "c": (False, False, 3, [])}
         self.assertEqual(expected, found)
 
+    def test_recovery_of_all_together_is_bounded(self) -> None:
+        """They come in one answer, which is not to be larger than what may wait for a client."""
+        world = self.world_with({f"log:{name}": Grant() for name in "abc"}, queue_size=1000)
+        for name in "abc":
+            publish(world, *[b'"%s"' % (b"x" * 198)] * 2, channel=f"log:{name}")
+        recover = {f"log:{name}": StreamPosition(0, "") for name in "abc"}
+        _, answer = self.connect(world, recover=recover)
+        self.assertEqual([True, True, False], [result.recovered for result in answer.subscriptions.values()])
+
     def test_nothing_is_missed_while_it_is_answered(self) -> None:
         """Publications of any moment, whatever the broker takes: after the answer, each once, in order."""
         for before in range(4):
@@ -155,7 +164,7 @@ class FirstSubscriptionsTests(SynchronousTestCase):
         self.assertEqual((3004, ["Bye"]), (client.closed, kinds(client.heard())))
         client.leave()
         self.assertEqual(({}, 0), (world.node.hub.channels, world.instruments.subscriptions))
-        self.assertEqual(["a command failed"], [what for what, _ in world.reports])
+        self.assertEqual(["a client's connect failed"], [what for what, _ in world.reports])
 
     def test_loss_ends_the_connection(self) -> None:
         """The client can't subscribe again by itself: 3010, and it comes back with its position."""

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from realtime_svc.config import Namespace
 from realtime_svc.core import messages
 from realtime_svc.core.messages import History, Message, Presence, PresenceStats, Publish
+from realtime_svc.core.publishing import MAX_TAGS_SIZE
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.errors import ErrorCode, ReplyError
 from realtime_svc.model import ClientInfo, Grant, HistoryQuery, Identity, Publication, StreamPosition
@@ -102,6 +103,16 @@ class RightTests(Case):
         for channel, number in (("no channel", 107), ("nowhere:x", 102), ("closed:x", 103)):
             self.assertEqual(number, self.client.refused(Publish(channel, b"not JSON")), channel)
 
+    def test_what_is_not_available_is_named(self) -> None:
+        for command, reason in (
+            (History("nothing:x"), "this namespace keeps no history (history_size, history_ttl)"),
+            (Presence("nothing:x"), "this namespace does not know who is there (presence)"),
+            (PresenceStats("nothing:x"), "this namespace does not know who is there (presence)"),
+        ):
+            (reply,) = self.client.ask(command)
+            assert isinstance(reply, messages.Failed)
+            self.assertEqual((108, reason), (reply.error.number, reply.error.message))
+
     def test_server(self) -> None:
         """It has all rights, and no more: what is not there is not there."""
         for channel, number in (("closed:x", 0), ("$x", 0), ("nothing:x", 108), ("nowhere:x", 102), ("a b", 107)):
@@ -156,6 +167,20 @@ class PublicationTests(Case):
             self.assertEqual(number, self.client.refused(Publish(channel, data)), (channel, length))
             work = self.publishing.publish(Publish(channel, data))
             self.assertEqual(number, Outcome(work).refused, "for the server, too")
+
+    def test_what_is_kept_beside_the_payload_is_bounded(self) -> None:
+        """Whoever publishes: tags by their bytes, names included, and the epoch of versions."""
+        for tags, number in (
+            ({"k" * 10: "v" * (MAX_TAGS_SIZE - 10)}, 0),
+            ({"k" * 10: "v" * (MAX_TAGS_SIZE - 9)}, 107),
+            ({"k": "\u00e9" * (MAX_TAGS_SIZE // 2)}, 107),
+            ({str(n): "" for n in range(MAX_TAGS_SIZE)}, 107),
+        ):
+            work = self.publishing.publish(Publish("free:x", b"1", tags=tags))
+            self.assertEqual(number, Outcome(work).refused, str(tags)[:20])
+        for length, number in ((255, 0), (256, 107)):
+            work = self.publishing.publish(Publish("free:x", b"1"), version=1, version_epoch="e" * length)
+            self.assertEqual(number, Outcome(work).refused, length)
 
     def test_payloads(self) -> None:
         for channel, data, number in (

@@ -36,6 +36,19 @@ class HelloTests(SynchronousTestCase):
     def test_raw_says_no_hello(self) -> None:
         self.assertEqual([], World().connect(dialect=RAW, home="x", room=9).frames)
 
+    def test_raw_client_that_may_not_listen_is_told_whether_to_come_back(self) -> None:
+        """Its connection has no other purpose."""
+        for refusal, code, reason in (
+            (ReplyError(ErrorCode.PERMISSION_DENIED, "staff only"), 3507, "staff only"),
+            (ReplyError(ErrorCode.INTERNAL), 3011, "internal error"),
+            (ReplyError(ErrorCode.LIMIT_EXCEEDED, "full"), 3505, "full"),
+        ):
+            world = World()
+            world.fake_hooks.outcomes["subscribe"] = refusal
+            transport = world.connect(dialect=RAW, home="x", channels=("x",), room=9)
+            self.assertEqual((code, reason), transport.closed)
+            self.assertEqual(refusal.number, transport.take()[0]["error"]["code"])
+
     def test_first_channels_are_subscribed_and_answered(self) -> None:
         transport = World().connect(channels=("one", "no channel", "two"), room=9)
         told = transport.take()[1:]
@@ -145,7 +158,7 @@ class CommandTests(SynchronousTestCase):
         transport.type('{"publish":"x","data":1,"id":3}', "ping")
         body = {"error": error(100, "internal error", True), "on": "publish", "channel": "x", "id": 3}
         self.assertEqual([body, {"ok": "ping"}], transport.take())
-        self.assertEqual(["a command failed"], [what for what, _ in world.reports])
+        self.assertEqual(["a client's publish failed"], [what for what, _ in world.reports])
 
     def test_failure_of_our_own_ends_one_connection(self) -> None:
         """An exception that no command accounts for: 3004, and it is reported."""

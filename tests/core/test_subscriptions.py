@@ -65,8 +65,11 @@ class RefusalTests(SynchronousTestCase):
     def test_protocol_of_json_in_a_channel_of_bytes(self) -> None:
         json_only = Talker(self.world, dialect=ObjectDialect(json_only=True))
         self.assertEqual(108, json_only.refused(Subscribe("bytes:x")))
-        self.assertEqual(108, json_only.refused(messages.History("bytes:x")))
         self.client.subscribe("bytes:x")
+        kept = Namespace(payload="bytes", history_size=5, history_ttl=60.0, read_history=("authenticated",))
+        world = World(namespaces={"default": kept})
+        for dialect, number in ((ObjectDialect(json_only=True), 108), (OBJECTS, 0)):
+            self.assertEqual(number, Talker(world, dialect=dialect).refused(messages.History("x")))
 
     def test_filter_where_there_is_none(self) -> None:
         wish = FilterNode(key="a", compare="ex")

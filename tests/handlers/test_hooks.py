@@ -205,7 +205,7 @@ class RefusalTests(Case):
         """Closes with a code that says whether to come back; the reason is one that a frame can hold."""
         for error, expected in (
             (Denied("whatever"), errors.PERMISSION_DENIED),
-            (ReplyError(ErrorCode.LIMIT_EXCEEDED), Disconnect(3507, "limit exceeded")),
+            (ReplyError(ErrorCode.LIMIT_EXCEEDED), Disconnect(3505, "limit exceeded")),
             (ApplicationError(1234, "é" * 100), Disconnect(3507, "é" * 61)),
             (ApplicationError(1234, "later", temporary=True), Disconnect(3011, "later")),
             (ConnectionClosing(Disconnect(4001, "x")), Disconnect(4001, "x")),

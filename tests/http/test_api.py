@@ -99,6 +99,21 @@ class GateTests(Case):
         ):
             self.assertEqual(status, self.ask("publish", key=None, content_type=kind, api=api)[0], kind)
 
+    def test_insecure_is_not_for_pages(self) -> None:
+        """Of whatever origin: a name that leads to this machine makes a page's own origin of it (DNS rebinding)."""
+        api = self.make(insecure=True)
+        for headers, from_page in (
+            ({}, False),
+            ({"origin": "http://evil.example:9000"}, True),
+            ({"origin": "null"}, True),
+            ({"sec-fetch-site": "same-origin"}, True),
+        ):
+            self.assertIs(from_page, api_request("publish", headers.get, "", b"").from_page)
+        json_type = "application/json"
+        answer = self.ask("publish", key=None, content_type=json_type, from_page=True, api=api)
+        self.assertEqual((400, []), (answer[0], self.node.calls))
+        self.assertEqual(200, self.ask("publish", from_page=True)[0], "with a key it is as good as anybody")
+
     def test_unknown_methods_are_404(self) -> None:
         for method in ("", "nope", "Publish", "publish/", "__init__", "openapi.json"):
             status, _, answer = self.ask(method)

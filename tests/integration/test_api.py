@@ -285,6 +285,8 @@ class GateTests(TestCase):
         self.assertEqual(200, (await ask(server, "publish", PUBLISH, key=None))[0])
         plain = {"Content-Type": "text/plain"}
         self.assertEqual(400, (await ask(server, "publish", PUBLISH, key=None, headers=plain))[0])
+        page = {"Host": "evil.example", "Origin": "http://evil.example"}
+        self.assertEqual(400, (await ask(server, "publish", PUBLISH, key=None, headers=page))[0])
         self.assertIn("api.insecure: for development only", server.process.output)
 
     async def test_the_command_line_client(self) -> None:

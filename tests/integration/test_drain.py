@@ -63,7 +63,7 @@ class DrainTests(TestCase):
             bye = '{"bye":{"code":3001,"reason":"shutdown","reconnect":true}}'
             self.assertEqual(bye, await client.receive())
             self.assertEqual((3001, "shutdown"), await client.closed)
-        self.assertIn(b'event: bye\ndata: {"code":3001}\n\n', await events.end())
+        self.assertIn(b'event: bye\ndata: {"code":3001,"reason":"shutdown"}\n\n', await events.end())
         self.assertEqual(b"", await idle.end())
         self.assertNotIn("Traceback", server.process.output)
 

@@ -283,7 +283,8 @@ class Ends(TestCase):
         for stream in streams:
             (response,) = parse(await stream.end())
             self.assertEqual(response.get("content-type"), "text/event-stream; charset=utf-8")
-            self.assertEqual(response.body, b':\n\ndata: {"n":1}\n\nevent: bye\ndata: {"code":3001}\n\n')
+            bye = b'event: bye\ndata: {"code":3001,"reason":"shutdown"}\n\n'
+            self.assertEqual(response.body, b':\n\ndata: {"n":1}\n\n' + bye)
         await idle.end()
 
     async def test_stream_of_a_gone_client(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import TestCase
 
@@ -141,18 +142,26 @@ class OneChannelTests(TestCase):
         self.assertEqual(Heard("the end", count + 1), kept.pop())
         self.assertTrue(interleaved([one.data["from"] for one in kept]))
         for speaker in speakers:
-            own = [one for one in kept if one.data["from"] == speaker.name]
-            self.assertEqual(words[speaker.name], [one.data for one in own], speaker.name)
-            if speaker.is_told:
-                places = [StreamPosition(one.offset, top.epoch) for one in own]
-                self.assertEqual(places, speaker.told[:EACH], speaker.name)
+            self.check_speaker(speaker, words[speaker.name], kept, top.epoch)
         for hearer, received, end in zip(hearers, heard, ends, strict=True):
-            expected = [one for one in kept if hearer.hears_itself or one.data["from"] != hearer.name]
-            if not hearer.hears_offsets:
-                expected = [Heard(one.data) for one in expected]
-            self.assertEqual(expected, received, hearer.name)
+            self.check_hearer(hearer, received, kept, top.epoch)
             self.assertEqual(Heard("the end", (count + 1) * hearer.hears_offsets), end, hearer.name)
-            self.assertEqual(top.epoch if hearer.hears_offsets else "", hearer.epoch, hearer.name)
+
+    def check_speaker(self, speaker: Speaker, words: list[dict[str, Any]], kept: list[Heard], epoch: str) -> None:
+        """All it said was kept, in its order, where it was told."""
+        own = [one for one in kept if one.data["from"] == speaker.name]
+        self.assertEqual(words, [one.data for one in own], speaker.name)
+        if speaker.is_told:
+            places = [StreamPosition(one.offset, epoch) for one in own]
+            self.assertEqual(places, speaker.told[:EACH], speaker.name)
+
+    def check_hearer(self, hearer: Hearer, received: list[Heard], kept: list[Heard], epoch: str) -> None:
+        """It got all that was kept, in its order; a raw client what others said."""
+        expected = [one for one in kept if hearer.hears_itself or one.data["from"] != hearer.name]
+        if not hearer.hears_offsets:
+            expected, epoch = [Heard(one.data) for one in expected], ""
+        self.assertEqual(expected, received, hearer.name)
+        self.assertEqual(epoch, hearer.epoch, hearer.name)
 
     async def test_ws(self) -> None:
         """Unencrypted."""

@@ -19,7 +19,15 @@ from tests.integration.clients import Library
 from tests.integration.participants import together
 from tests.integration.parties import API_KEY, CONFIG, Api, Events, Heard, Hearer, Raw, Sdk, Staying, Terminal, dial
 from tests.integration.raw_http import bearer, post
-from tests.integration.sdk import NODE_TRANSPORTS, PYTHON_TRANSPORTS, Driver, SdkError, node_driver, python_driver
+from tests.integration.sdk import (
+    NODE_TRANSPORTS,
+    PATIENCE,
+    PYTHON_TRANSPORTS,
+    Driver,
+    SdkError,
+    node_driver,
+    python_driver,
+)
 from tests.integration.server import ALICE, BOB, Server, reactor, start_server
 
 BLOB = "blob:one"
@@ -74,12 +82,18 @@ async def say_by_post(server: Server, channel: str, kind: str, data: bytes) -> N
         raise client.CommandError(answer["error"]["code"], answer["error"]["message"], False)
 
 
+async def say_by_sdk(sdk: Sdk, data: bytes) -> None:
+    await sdk.say([encoded(data)])
+
+
 async def say_by_api(api: Api, channel: str, data: bytes) -> None:
     request = cent.PublishRequest(channel=channel, data=None, b64data=encoded(data))
     await deferToThread(api.client.publish, request)
 
 
 class Case(TestCase):
+    """With a server and drivers of SDKs."""
+
     timeout = 60
 
     async def begin(self) -> None:
@@ -104,64 +118,65 @@ class Case(TestCase):
 class BytesTests(Case):
     """A namespace of bytes."""
 
-    async def test_all_see_the_same_bytes(self) -> None:
-        """Whoever publishes them; raw clients also see what was text. Clients of JSON may publish, too."""
+    async def meet(self) -> None:
+        """Clients that can hear bytes; two raw ones, of which one speaks; and one of JSON, which only speaks."""
         await self.begin()
-        hearers: list[Hearer] = [
+        self.protobuf = [
             await self.sdk(self.python, "websocket-protobuf", BLOB, bytes=True),
             await self.sdk(self.node, "websocket-protobuf", BLOB, bytes=True),
             await self.sdk(self.node, "http_stream-protobuf", BLOB, bytes=True),
-            Staying(self, self.server.url("/ws"), ALICE, BLOB),
-            Events(partial(dial, self.server.port()), BLOB, ALICE, str),
         ]
-        json_sdk = await self.sdk(self.node, "websocket-json", BLOB)
-        speaking, raw = await self.raw(BLOB), await self.raw(BLOB)
-        await together(*(one.enter() for one in hearers))
-        await json_sdk.client.take("connected")
-        python, node, streaming, staying, _ = hearers
-        assert isinstance(staying, Staying)
+        self.staying = Staying(self, self.server.url("/ws"), ALICE, BLOB)
+        events = Events(partial(dial, self.server.port()), BLOB, ALICE, str)
+        self.hearers: list[Hearer] = [*self.protobuf, self.staying, events]
+        await together(*(one.enter() for one in self.hearers))
+        self.json_sdk = await self.sdk(self.node, "websocket-json", BLOB)
+        await self.json_sdk.client.take("connected")
+        self.speaking, self.raw_hearer = await self.raw(BLOB), await self.raw(BLOB)
 
-        async def say_raw(data: bytes) -> None:
-            speaking.send(data)
+    async def say_raw(self, data: bytes) -> None:
+        self.speaking.send(data)
 
-        async def say_text(data: bytes) -> None:
-            speaking.send(data.decode())
+    async def say_raw_text(self, data: bytes) -> None:
+        self.speaking.send(data.decode())
 
+    def sayings(self) -> list[tuple[Say, bytes | str]]:
+        """Every way in with what it is to carry; text where raw clients are to get text."""
         binary: list[Say] = [
-            say_raw,
-            lambda data: staying.say([data]),
+            self.say_raw,
+            lambda data: self.staying.say([data]),
             partial(say_by_post, self.server, BLOB, "application/octet-stream"),
             partial(say_by_api, self.api, BLOB),
         ]
-        protobuf: list[Say] = [partial(self.say_by_sdk, one) for one in (python, node, streaming)]
-        text: list[Say] = [say_text, partial(say_by_post, self.server, BLOB, "text/plain")]
-        json_value: list[Say] = [
-            lambda data: json_sdk.say([json.loads(data)]),
-            lambda data: staying.say([json.loads(data)]),
+        protobuf: list[Say] = [partial(say_by_sdk, one) for one in self.protobuf]
+        text: list[Say] = [self.say_raw_text, partial(say_by_post, self.server, BLOB, "text/plain")]
+        values: list[Say] = [
+            lambda data: self.json_sdk.say([json.loads(data)]),
+            lambda data: self.staying.say([json.loads(data)]),
         ]
-        said: list[tuple[Say, bytes | str]] = [
+        return [
             *((say, data) for say in binary for data in ANY_BYTES),
             *((say, text_or_bytes(data)) for say in protobuf for data in ANY_BYTES),
             *((say, data) for say in text for data in ANY_TEXT),
-            *((say, '{"a":1}') for say in json_value),
+            *((say, '{"a":1}') for say in values),
         ]
+
+    async def test_all_see_the_same_bytes(self) -> None:
+        """Whoever publishes them; raw clients also see what was text. Clients of JSON may publish, too."""
+        await self.meet()
+        said = self.sayings()
         for number, (say, data) in enumerate(said, 1):
             as_bytes = data.encode() if isinstance(data, str) else data
             await say(as_bytes)
-            for hearer in hearers:
+            for hearer in self.hearers:
                 heard = await hearer.hear()
-                found = heard.data if hearer is staying else base64.b64decode(heard.data)
+                found = heard.data if hearer is self.staying else base64.b64decode(heard.data)
                 self.assertEqual((as_bytes, number), (found, heard.offset), hearer.name)
-            self.assertEqual(data, await raw.receive(), number)
-        speaking.send(b"the end")
-        self.assertEqual(b"the end", await raw.receive())
-        raw.send(b"for the speaker")
-        for data in [data for say, data in said if say not in (say_raw, say_text)] + [b"for the speaker"]:
-            self.assertEqual(data, await speaking.receive(), "the speaker hears all but its own")
-
-    async def say_by_sdk(self, sdk: Hearer, data: bytes) -> None:
-        assert isinstance(sdk, Sdk)
-        await sdk.say([encoded(data)])
+            self.assertEqual(data, await self.raw_hearer.receive(), number)
+        self.raw_hearer.send(b"for the speaker")
+        own = (self.say_raw, self.say_raw_text)
+        for data in [*(data for say, data in said if say not in own), b"for the speaker"]:
+            self.assertEqual(data, await self.speaking.receive(), "the speaker hears all but its own")
 
     async def test_clients_of_json_are_refused(self) -> None:
         """They can't be told bytes: 108 to a subscription and to a question for the history; they stay connected."""
@@ -214,7 +229,7 @@ class JsonTests(Case):
         self.ways: dict[str, Say] = {
             "raw": self.say_raw,
             "plain": lambda data: publisher.publish(JSON, data),
-            "Protobuf": lambda data: sdk.say([encoded(data)]),
+            "Protobuf": partial(say_by_sdk, sdk),
             "HTTP": partial(say_by_post, self.server, JSON, "application/json"),
             "HTTP, no kind": partial(say_by_post, self.server, JSON, "application/octet-stream"),
             "server API": partial(say_by_api, self.api, JSON),
@@ -231,7 +246,8 @@ class JsonTests(Case):
         except (client.CommandError, SdkError, cent.CentApiResponseError) as error:
             return int(error.code)
         self.assertEqual("raw", way, "it was not refused")
-        return int(json.loads(await self.speaker.receive())["error"]["code"])
+        answer = json.loads(await self.speaker.receive().addTimeout(PATIENCE, reactor))
+        return int(answer["error"]["code"])
 
     def assert_still_there(self) -> None:
         for sdk in self.sdks:

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -23,6 +24,19 @@ def backend_of(url: str, **options: Any) -> Backend:
 
 
 class CallTests(TestCase):
+    async def test_quiet(self) -> None:
+        """Connections come and go with each call; the log does not tell."""
+        events: list[LogEvent] = []
+        globalLogPublisher.addObserver(events.append)
+        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        ours = Authority("ours")
+        for fake, scheme in (
+            (FakeBackend().listen(self), "http"),
+            (FakeBackend().listen(self, ours, "127.0.0.1"), "https"),
+        ):
+            await backend_of(f"{scheme}://127.0.0.1:{fake.port}/", ca=ca_file(self, ours)).post(b"{}", {})
+        self.assertEqual([], [text for text in map(str, map(formatEvent, events)) if "HTTP11" in text])
+
     async def test_answers(self) -> None:
         """The status is what counts; redirects are answers like others, and are not followed."""
         fake = FakeBackend().listen(self)

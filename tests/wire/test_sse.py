@@ -60,7 +60,7 @@ class SseTests(SynchronousTestCase):
                 messages.Subscribed("x", SubscriptionResult(was_recovering=True)),
                 b'event: reset\nid:\ndata: {"epoch":"","offset":0}\n\n',
             ),
-            (messages.Bye(errors.SHUTDOWN), b'event: bye\ndata: {"code":3001}\n\n'),
+            (messages.Bye(errors.SHUTDOWN), b'event: bye\ndata: {"code":3001,"reason":"shutdown"}\n\n'),
         ):
             frame = SSE.encode(reply)
             assert frame is not None
@@ -127,7 +127,7 @@ class SseTests(SynchronousTestCase):
                 ("message", "8"),
                 ("reset", '{"epoch":"kQ-z_T","offset":7}'),
                 ("message", "8"),
-                ("bye", '{"code":3001}'),
+                ("bye", '{"code":3001,"reason":"shutdown"}'),
                 ("reset", '{"epoch":"","offset":0}'),
             ],
             browser.seen,
