@@ -56,7 +56,7 @@ def halves() -> list[list[str]]:
 
 
 def run_trial(arguments: Sequence[str], lines: Callable[[str], None]) -> tuple[int, Result | None]:
-    """Run trial under coverage, pass its output on as it comes; returns its exit code, and its summary if it has one."""
+    """Run trial under coverage and pass its output on as it comes. Returns its exit code, and its summary if any."""
     command = [*COVERAGE, "run", "-m", "twisted.trial", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=STDOUT, text=True, errors="replace") as trial:
         assert trial.stdout is not None

@@ -23,8 +23,8 @@ _END = re.compile(r"(?<![:/])/+(api/*)?\Z")  # not that of http://api, which is 
 
 
 class ApiClient:
-    """Talks to the API at `address` (http or https, with or without `/api`). No proxy is asked, no redirect followed: the
-    key goes to that address and nowhere else."""
+    """Talks to the API at `address` (http or https, with or without `/api`). No proxy is asked, no redirect followed:
+    the key goes to that address and nowhere else."""
 
     def __init__(self, address: str, key: str | None, *, ca: str | None = None, insecure: bool = False) -> None:
         """Raises `CommandFailed`: no address, a key that would cross a network in clear text."""

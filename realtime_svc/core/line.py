@@ -27,12 +27,13 @@ Commands = Iterator[messages.Command | messages.Failed]
 class CommandLine:
     """Belongs to one session, which carries the commands out and is closed where one says so."""
 
-    __slots__ = ("_bucket", "_busy", "_session", "_spent", "_turn", "_waiting", "_working_off")
+    __slots__ = ("_ahead", "_bucket", "_busy", "_session", "_spent", "_turn", "_waiting", "_working_off")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._bucket = TokenBucket(session.node.limits.messages, session.node.clock)
         self._waiting: deque[Commands] | None = None  # most clients never need one
+        self._ahead: Commands | None = None
         self._busy = False
         self._turn = 0
         self._spent = 0.0  # seconds
@@ -46,6 +47,10 @@ class CommandLine:
         else:
             self.work(self._process(commands))
 
+    def begin_with(self, commands: Commands) -> None:
+        """Carry these out next, as if the client had said them behind its last command: as it takes the answers."""
+        self._ahead = commands
+
     def work(self, work: Coroutine[object, object, None]) -> None:
         """Do something that comes before the next command."""
         self._busy = True
@@ -55,7 +60,7 @@ class CommandLine:
 
     def drop(self) -> None:
         """The session closes: what waits is not carried out."""
-        self._waiting = None
+        self._waiting = self._ahead = None
 
     def _read(self, payload: bytes, binary: bool) -> Commands:
         """The commands of a message; each is decoded, and may raise, when its turn has come."""
@@ -74,6 +79,9 @@ class CommandLine:
     def _worked(self, result: None, error: BaseException | None) -> None:
         """A step is done: close where it says so, else go on with what waits."""
         self._busy = False
+        if self._ahead is not None:
+            self._wait(self._ahead, first=True)
+            self._ahead = None
         if isinstance(error, ConnectionClosing):
             self._session.close(error.disconnect)
         elif error is not None:
@@ -103,7 +111,7 @@ class CommandLine:
             await session.carry_out(command)
             self._spend(session.node.clock.seconds() - began)
             session.mind_output()
-            if session.reading.throttled and not session.closing:
+            if (session.reading.throttled or self._ahead is not None) and not session.closing:
                 self._wait(commands, first=True)
                 return
 

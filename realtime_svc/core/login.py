@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from realtime_svc import errors
@@ -52,13 +53,21 @@ async def enter(session: Session) -> None:
         if channel not in session.channels:
             await _tolerant(session, channel, grant)
     first, session.first = session.first, ()
+    if not session.home:
+        session.line.begin_with(_still_wanted(session, first))
+        return
+    for command in _still_wanted(session, first):
+        refused = await session.carry_out(command)
+        if refused is not None:  # it would wait for nothing
+            raise ConnectionClosing(errors.closing_for(refused))
+
+
+def _still_wanted(session: Session, first: tuple[messages.Subscribe, ...]) -> Iterator[messages.Subscribe]:
     for command in first:
         if command.channel in session.channels:  # by user code
             session.say(messages.Done("subscribe", command.channel))
         else:
-            refused = await session.carry_out(command)
-            if refused is not None and session.home:  # it would wait for nothing
-                raise ConnectionClosing(errors.closing_for(refused))
+            yield command
 
 
 async def _tolerant(session: Session, channel: str, grant: Grant) -> None:

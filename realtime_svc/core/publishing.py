@@ -190,7 +190,13 @@ class Publishing:
         most = self._node.limits.members
         if (await self._presence.counts(channel)).clients > most:
             raise ReplyError(ErrorCode.LIMIT_EXCEEDED, f"more than {most} members: ask for their number")
-        return await self._presence.members(channel)
+        members = await self._presence.members(channel)
+        if (
+            sum(len(one.info or b"") + len(one.channel_info or b"") for one in members.values())
+            > self._node.limits.queue_size
+        ):
+            raise ReplyError(ErrorCode.LIMIT_EXCEEDED, "the members are too much for one answer: ask for their number")
+        return members
 
     async def presence(self, channel: str) -> dict[str, ClientInfo]:
         """By client id. Raises `ReplyError` 107, 102, 108 where it is not known."""

@@ -131,8 +131,9 @@ class ServerTests(TestCase):
     async def test_quiet(self) -> None:
         """Connections come and go with each fetch; the log does not tell."""
         events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        remember: Any = events.append
+        globalLogPublisher.addObserver(remember)
+        self.addCleanup(globalLogPublisher.removeObserver, remember)
         await self.server(self.listen("127.0.0.1") + "/ok", self.authority).fetch()
         await self.server(self.listen() + "/ok").fetch()
         self.assertEqual([], [text for text in map(str, map(formatEvent, events)) if "HTTP11" in text])

@@ -128,7 +128,12 @@ class MakeTests(SynchronousTestCase):
             error = self.assertRaises(ConfigError, make_token, used, user, ttl, NOW, private_key_file=private_key_file)
             self.assertEqual(error.key, key)
             self.assertNotIn("canary", error.reason)
-        self.assertIn("--private-key FILE", error.reason)  # the last one could be signed with it
+
+    def test_what_a_public_key_needs(self) -> None:
+        """The error names the option."""
+        config = Jwt(algorithms=("ES256",), jwks_url="https://keys.test/")
+        error = self.assertRaises(ConfigError, make_token, config, "42", 60, NOW)
+        self.assertIn("--private-key FILE", error.reason)
 
 
 class ExplainTests(SynchronousTestCase):

@@ -100,9 +100,9 @@ class CallTests(ApiCase):
             (["broadcast", "1", "a", "b"], "broadcast", {**quiet, "channels": ["a", "b"], "data": 1}),
             (["history", "x"], "history", {"channel": "x", "limit": -1, "reverse": False}),
             (
-                ["history", "x", "--limit", "5", "--since", "ep:7", "--reverse"],
+                ["history", "x", "--limit", "5", "--since=-ep:7", "--reverse"],
                 "history",
-                {"channel": "x", "limit": 5, "reverse": True, "since": {"offset": 7, "epoch": "ep"}},
+                {"channel": "x", "limit": 5, "reverse": True, "since": {"offset": 7, "epoch": "-ep"}},
             ),
             (
                 ["history", "x", "--since", "7"],

@@ -9,9 +9,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc.config import Namespace
 from realtime_svc.core.messages import Publish
+from realtime_svc.core.session import Session
 from realtime_svc.driver import run
+from realtime_svc.model import StreamPosition
 from realtime_svc.wire import centrifuge_json
-from tests.fakes import FakeTransport, World
+from tests.fakes import ALICE, PEER, PLAIN, FakeTransport, World
 
 SPACE = Namespace(
     subscribe=("anonymous",), history_size=100, history_ttl=60.0, recovery="always", presence=True, insecure=True
@@ -63,6 +65,39 @@ class BoundedAnswersTests(SynchronousTestCase):
         clients[0].type('{"id":4,"presence":{"channel":"x"}}', '{"id":5,"presence_stats":{"channel":"x"}}')
         refused, counted = self.answers(clients[0])
         self.assertEqual((106, 3), (refused["error"]["code"], counted["presence_stats"]["num_clients"]))
+
+    def test_channels_in_the_address_come_as_the_client_takes_them(self) -> None:
+        """Each brings nearly what may wait: a client that reads gets all of it, as if it had subscribed by itself."""
+        for channel in "yz":
+            for _ in range(50):
+                run(self.world.node.publishing.publish(Publish(channel, BIG)), lambda result, error: None)
+        transport = FakeTransport(room=2)
+        since = StreamPosition(41, "")
+        transport.session = Session(
+            self.world.node, PLAIN, transport, ALICE, PEER, channels=("x", "y", "z"), since=since
+        )
+        transport.session.opened()
+        told: list[Any] = []
+        for _ in range(100):
+            told += self.answers(transport)
+            self.assertLess(transport.session.queued, 10_000)
+            transport.unblock(2)
+        told += self.answers(transport)
+        self.assertIsNone(transport.closed)
+        self.assertEqual([True] * 3, [one["recovered"] for one in told if one.get("ok") == "subscribe"])
+        self.assertEqual(["x"] * 9 + ["y"] * 9 + ["z"] * 9, [one["message"] for one in told if "message" in one])
+        self.assertTrue(transport.reading)
+
+    def test_channels_in_the_address_come_before_the_next_command(self) -> None:
+        """Also where the client said who it is in the same message."""
+        transport = FakeTransport()
+        transport.session = Session(self.world.node, PLAIN, transport, None, PEER, channels=("y", "z"))
+        transport.session.opened()
+        transport.type('{"auth":"a"}\n{"unsubscribe":"y"}\nping', "ping")
+        verbs = [answer["ok"] for answer in self.answers(transport)[1:]]
+        self.assertEqual(["auth", "subscribe", "subscribe", "unsubscribe", "ping", "ping"], verbs)
+        self.assertEqual(["z"], list(transport.session.channels))
+        self.assertTrue(transport.reading)
 
     def test_who_does_not_take_answers_is_not_asked_what_else(self) -> None:
         """One batch of many commands, each with a large answer: the rest waits until the client has taken some."""

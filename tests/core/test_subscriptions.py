@@ -175,7 +175,7 @@ class RefusalTests(SynchronousTestCase):
 
     def test_connection_ends_with_the_first_of_its_channels(self) -> None:
         """The channels in the address of a connection: nothing is subscribed for one that was cut meanwhile."""
-        small = World(namespaces=NAMESPACES, queue_size=100)
+        small = World(namespaces=NAMESPACES, queue_size=30)
         transport = small.connect(channels=("x", "log:y"), room=1)
         self.assertEqual(3008, transport.closed and transport.closed.code)
         transport.leave()

@@ -27,8 +27,9 @@ class CallTests(TestCase):
     async def test_quiet(self) -> None:
         """Connections come and go with each call; the log does not tell."""
         events: list[LogEvent] = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        remember: Any = events.append
+        globalLogPublisher.addObserver(remember)
+        self.addCleanup(globalLogPublisher.removeObserver, remember)
         ours = Authority("ours")
         for fake, scheme in (
             (FakeBackend().listen(self), "http"),
