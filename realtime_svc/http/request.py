@@ -15,7 +15,7 @@ from realtime_svc.http.emulation import emulate, open_stream
 from realtime_svc.http.public_api import call_api
 from realtime_svc.http.publishing import publish
 from realtime_svc.wire.http_head import RequestHead
-from realtime_svc.wire.http_response import refusal_body
+from realtime_svc.wire.http_response import REASONS, refusal_body
 from realtime_svc.wire.routes import Endpoint, Route
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ class PublicRequest(http.Request):
 
     def send(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
         """A whole answer. One with status 204 has no body, nor a length of it (RFC 9110 8.6)."""
-        self.setResponseCode(status)
+        reason = REASONS.get(status)  # some are unknown to Twisted
+        self.setResponseCode(status, reason.encode() if reason else None)
         for name, value in headers.items():
             self.setHeader(name.encode(), value.encode())
         if status != 204:

@@ -45,6 +45,7 @@ class StreamTests(PublicTestCase):
         self.streams.refusal = Refusal(429, "connections_per_user", "no")
         self.ask("GET /sse/a HTTP/1.1")
         self.assertEqual([response.status for response in self.responses()], [429])
+        self.assertTrue(self.transport.value().startswith(b"HTTP/1.1 429 Too Many Requests\r\n"))
 
 
 class EmulationTests(PublicTestCase):
