@@ -31,7 +31,9 @@ def query(since: StreamPosition | None, last: int, page: int, cache: bool) -> Hi
 
 
 def fitting(publications: list[Publication], size: int) -> list[Publication]:
-    """The first of them that carry `size` bytes together at most; one at least, where there is any."""
+    """The first of them that carry `size` bytes together at most; one at least, where there is any, and any room."""
+    if size <= 0:
+        return []
     for count, publication in enumerate(publications):
         size -= carried(publication)
         if size < 0 and count:
@@ -61,7 +63,8 @@ def recover(page: HistoryPage, since: StreamPosition | None, cache: bool, size: 
     if cache:
         if same_stream and since.offset == top.offset and top.offset:
             return Recovery(True, [], top, top)
-        return Recovery(bool(found), found, top, top)
+        newest = fitting(found, size)
+        return Recovery(bool(newest), newest, top, top)
     if not same_stream:
         return Recovery(False, [], top, top)
     if found:

@@ -46,6 +46,20 @@ class QueryTests(SynchronousTestCase):
             self.assertEqual(expected, recovery.query(position, last, PAGE, cache))
 
 
+class RoomTests(SynchronousTestCase):
+    """One answer may hold several recoveries, and its size is bounded."""
+
+    def test_no_room_is_left(self) -> None:
+        """Then nothing is recovered, not even the newest one; who missed nothing needs no room."""
+        for cache in (False, True):
+            for since, recovered in ((3, True), (2, False)):
+                page = window(1, 3, since, PAGE)
+                if cache:
+                    page = HistoryPage(window(1, 3, 2, 1).publications, page.position)
+                found = recovery.recover(page, StreamPosition(since, "E"), cache, 0)
+                self.assertEqual((recovered, []), (found.recovered, found.publications))
+
+
 class StreamTests(SynchronousTestCase):
     """Of a stream all that was missed, or nothing."""
 
