@@ -107,7 +107,8 @@ class Client:
         self._truth = truth
         self.listener = Listener(truth)
         self.transport: FakeTransport | None = None
-        self.asked: tuple[StreamPosition | None, bool] | None = None  # an answer is due
+        self.asked: tuple[StreamPosition | None] | None = None  # an answer is due
+        self.could: set[bool] = set()  # whether what it asked for could be recovered, at any time since
         self.may_lose = False  # a delivery was lost since it subscribed
 
     @property
@@ -125,7 +126,8 @@ class Client:
         self.transport.session.receive([command], False)  # type: ignore[arg-type]
 
     def subscribe(self, since: StreamPosition | None) -> None:
-        self.asked = (since, since is not None and self._truth.recoverable(since))
+        self.asked, self.could = (since,), set()
+        self.watch()
         self.may_lose = False
         self.send(Subscribe(CHANNEL, 2, recover=since, recoverable=True))
 
@@ -137,6 +139,11 @@ class Client:
         self.transport = None
         self.asked = None
         self.listener.live = False
+
+    def watch(self) -> None:
+        """The stream has changed: the broker's answer may be about how it was or how it is."""
+        if self.asked is not None and self.asked[0] is not None:
+            self.could.add(self._truth.recoverable(self.asked[0]))
 
     def check_complete(self) -> None:
         """Nothing is on its way any more: has it heard everything, or was it told that it has not?"""
@@ -154,9 +161,8 @@ class Client:
         match reply:
             case messages.Subscribed(result=result):
                 assert self.asked is not None, "an answer nobody waits for"
-                (since, could), self.asked = self.asked, None
-                now = since is not None and self._truth.recoverable(since)
-                self.listener.subscribed(result, since, (could, now))
+                (since,), self.asked = self.asked, None
+                self.listener.subscribed(result, since, self.could)
             case messages.Message():
                 self.listener.heard(reply)
             case messages.Unsubscribed(why=why):
@@ -203,6 +209,10 @@ class ChannelMachine(RuleBasedStateMachine):
         self.truth.epoch_named(position.epoch)
         self.touched_at = self.clock.seconds()
 
+    def _changed(self) -> None:
+        for client in self.clients:
+            client.watch()
+
     def _done(self, *, lossy: bool = False) -> None:
         """After each rule: hear what was said."""
         type(self).steps += 1
@@ -219,6 +229,7 @@ class ChannelMachine(RuleBasedStateMachine):
             self.number += 1
             data = b"%d" % self.number
             self.truth.publish(data)
+            self._changed()
             outcome: list[BaseException | None] = []
             work = self.world.node.publishing.publish(Publish(CHANNEL, data))
             run(work, lambda result, error, outcome=outcome: outcome.append(error))  # type: ignore[misc]
@@ -269,6 +280,7 @@ class ChannelMachine(RuleBasedStateMachine):
     def trim(self) -> None:
         run(self.world.node.publishing.remove_history(CHANNEL), lambda result, error: None)
         self.truth.trim()
+        self._changed()
         self._done()
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 11.0, 60.0, 101.0]))
@@ -286,8 +298,10 @@ class ChannelMachine(RuleBasedStateMachine):
         """What is over at a moment is over before anything else happens then."""
         if now >= self.published_at + TTL:
             self.truth.trim()
+            self._changed()
         if now >= self.touched_at + META_TTL:
             self.truth.forget()
+            self._changed()
             self.touched_at = now
             for client in self.clients:  # which of two streams is the newer one can't be seen by who joins between
                 client.may_lose = client.may_lose or client.asked is not None

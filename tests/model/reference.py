@@ -7,6 +7,7 @@ keeps its position; whatever contradicts the truth is a failure.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass, field
 
 from realtime_svc.core.messages import Message, SubscriptionResult
@@ -64,19 +65,19 @@ class Listener:
     position: StreamPosition | None = None  # where it believes to be; kept while it is away
     live: bool = False
 
-    def subscribed(self, result: SubscriptionResult, since: StreamPosition | None, could: tuple[bool, bool]) -> None:
+    def subscribed(self, result: SubscriptionResult, since: StreamPosition | None, could: Set[bool]) -> None:
         """The answer to a subscribe that asked for everything after `since`.
 
-        `could`: was that possible when it was asked, and when it was answered?
+        `could`: was that possible, at any time between the question and the answer?
         """
         assert result.was_recovering is (since is not None)
         assert result.position is not None and result.position.epoch in self.truth.names
         if result.recovered:
-            assert since is not None and any(could), "recovered what could not be recovered"
+            assert since is not None and True in could, "recovered what could not be recovered"
             assert result.position.offset == since.offset
         else:
             assert not result.messages, "a part of what was missed"
-            assert since is None or not all(could), "refused although nothing is missing"
+            assert since is None or False in could, "refused although nothing is missing"
         self.position = result.position
         self.live = True
         for message in result.messages:

@@ -35,7 +35,7 @@ class ReferenceTests(SynchronousTestCase):
             self.truth.publish(b"%d" % number)
         self.truth.epoch_named("e")
         self.listener = Listener(self.truth)
-        self.listener.subscribed(SubscriptionResult(position=StreamPosition(7, "e")), None, (False, False))
+        self.listener.subscribed(SubscriptionResult(position=StreamPosition(7, "e")), None, set())
 
     def say(self, offset: int, data: bytes, epoch: str = "e") -> None:
         self.listener.heard(Message(Publication("x", data, offset=offset, epoch=epoch)))
@@ -64,6 +64,6 @@ class ReferenceTests(SynchronousTestCase):
         since = StreamPosition(6, "e")
         part = SubscriptionResult(position=since, was_recovering=True, messages=(Message(Publication("x", b"7")),))
         for result in (part, SubscriptionResult(position=StreamPosition(7, "e"), was_recovering=True)):
-            self.assertRaises(AssertionError, self.listener.subscribed, result, since, (True, True))
+            self.assertRaises(AssertionError, self.listener.subscribed, result, since, {True})
         wrong = SubscriptionResult(position=since, was_recovering=True, recovered=True)
-        self.assertRaises(AssertionError, self.listener.subscribed, wrong, since, (False, False))
+        self.assertRaises(AssertionError, self.listener.subscribed, wrong, since, {False})
