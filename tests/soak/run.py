@@ -9,11 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import IO, NamedTuple, TextIO
 
 import jwt
 
@@ -74,14 +75,23 @@ def start_server(folder: Path) -> tuple[subprocess.Popen[str], dict[str, int]]:
     config, log = folder / "server.toml", folder / "server.log"
     config.write_text(CONFIG)
     command = [sys.executable, "-c", _TWISTD, "-n", "--pidfile=", "realtime_svc", "--config", str(config)]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
-    while process.poll() is None:
-        text = log.read_text()
-        if "realtime_svc ready" in text:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if "realtime_svc ready" in line:
+            threading.Thread(target=_keep, args=(process.stdout, text, log), daemon=True).start()
             return process, {name: int(port) for name, port in _LISTENING.findall(text)}
-        time.sleep(0.05)
-    sys.exit(f"the server did not start:\n{log.read_text()}")
+    sys.exit(f"the server did not start:\n{text}")
+
+
+def _keep(output: IO[str], text: str, log: Path) -> None:
+    """Write a log to its file until its process has ended."""
+    with log.open("w") as file:
+        file.write(text)
+        for line in output:
+            file.write(line)
 
 
 async def soak(options: Options, folder: Path, file: TextIO) -> Counter[str]:
