@@ -8,7 +8,7 @@ SOURCES := realtime_svc twisted tests tools examples bench setup.py
 
 export PYTHON
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak model format lock clean environment dev-environment system-packages node-packages
+.PHONY: help run test check bench bench-peers soak model format lock clean environment dev-environment system-packages node-packages
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 16
@@ -32,6 +32,9 @@ bench: dev-environment ## measure: memory of 10,000 idle connections, cost of sc
 	$(BIN)/python bench/validation.py
 	$(BIN)/python bench/timing.py
 
+bench-peers: dev-environment ## realtime_svc beside its peers and a bare loop in C; up to 40 minutes (ARGS="--quick": 3)
+	@$(BIN)/python -m bench.compare $(ARGS)
+
 soak: dev-environment ## 1,000 clients that come and go for 5 minutes: is anything lost? (ARGS="--seconds 60")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
@@ -49,6 +52,7 @@ clean: ## remove what was installed and built here (not var/)
 	rm -rf $(VENV) .make build dist *.egg-info tests/integration/node/node_modules
 	rm -rf _trial_temp* .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
 	find realtime_svc twisted tests tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -f realtime_svc/transports/*.so
 	rm -f twisted/plugins/dropin.cache
 
 environment:

@@ -1,0 +1,1 @@
+"""Tests of the bench: a measurement is worth as much as what measures."""
