@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+from msgspec import structs
+
 
 class Grant(NamedTuple):
     """A subscription that the server gives: by a token, by user code or by the server API.
@@ -124,9 +127,9 @@ def format_since(position: StreamPosition) -> str:
     return f"{position.epoch}:{position.offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """One message in one channel.
+class Publication(msgspec.Struct, frozen=True, gc=False):
+    """One message in one channel. Made for every message, so it is of the kind that is made fastest; there is nothing
+    in it that could lead back to it.
 
     `data` is the payload as it travels: JSON text without raw newlines (`is_json`) in a `json` namespace, any bytes in
     a `bytes` namespace, where `binary` says whether it came as binary or as text. `channel` is "" for what the server
@@ -148,22 +151,12 @@ class Publication:
 
     @property
     def position(self) -> StreamPosition:
-        return StreamPosition(self.offset, self.epoch)
+        return tuple.__new__(StreamPosition, (self.offset, self.epoch))  # a fifth of the time of the usual way
 
     def at(self, position: StreamPosition) -> Publication:
         """The same publication, at its place in the stream."""
-        return Publication(
-            self.channel,
-            self.data,
-            self.is_json,
-            self.binary,
-            self.tags,
-            self.publisher,
-            self.exclude,
-            position.offset,
-            position.epoch,
-            self.version,
-        )
+        offset, epoch = position
+        return structs.replace(self, offset=offset, epoch=epoch)
 
 
 class Join(NamedTuple):
@@ -200,7 +193,7 @@ class StreamOptions(NamedTuple):
     version_epoch: str = ""
 
 
-class PublishResult(NamedTuple):
+class PublishResult(msgspec.Struct, frozen=True, gc=False):
     """`position` is where the publication stands (None: it was not kept). `fresh` is False where it was not published
     again: then the position is the one of the first time (of the stream's top, for a version that was too old).
     """

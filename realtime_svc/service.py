@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.application.service import IServiceCollection, Service
 from twisted.internet.defer import Deferred, inlineCallbacks
-from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,7 +21,7 @@ from realtime_svc.auth.jwks import JwksRefresher
 from realtime_svc.auth.keyring import Keyring, build_keyring, build_refresher
 from realtime_svc.auth.password_keeper import HashThreads
 from realtime_svc.bounds import descriptors, raise_descriptor_limit, session_limits
-from realtime_svc.config import Config, Listener
+from realtime_svc.config import Config, Sockets
 from realtime_svc.configrules import notes, warnings
 from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.instruments import Instruments
@@ -36,12 +35,12 @@ from realtime_svc.handlers import NoHandlers, Server, UserHandlers, load_target
 from realtime_svc.http.api import Api
 from realtime_svc.http.internal import internal_site
 from realtime_svc.http.public import PublicWeb
+from realtime_svc.listening import Listening
 from realtime_svc.metrics import exposition
 from realtime_svc.transports.caps import Caps
 from realtime_svc.transports.entrance import Entrance
-from realtime_svc.transports.frontdoor import FrontDoorFactory
-from realtime_svc.transports.port import PatientPort
-from realtime_svc.transports.proxied import ProxiedFactory
+from realtime_svc.transports.kernel import Kernel, choose
+from realtime_svc.transports.poller import Poller, Turns
 from realtime_svc.transports.streams import Streams
 from realtime_svc.transports.tls import ServerTls
 from realtime_svc.transports.websocket import Hall
@@ -70,6 +69,7 @@ class Prepared:
     handlers: Any
     backend: Backend | None
     threads: HashThreads
+    kernel: Kernel
 
 
 def prepare(config: Config, reactor: Any) -> Prepared:
@@ -86,7 +86,16 @@ def prepare(config: Config, reactor: Any) -> Prepared:
         handlers=load_target(config.handlers.object, config.handlers.path) if config.handlers.object else None,
         backend=Backend(reactor, config.webhooks) if config.webhooks.url else None,
         threads=threads,
+        kernel=_kernel(config.sockets),
     )
+
+
+def _kernel(sockets: Sockets) -> Kernel:
+    """Raises `ConfigError` where the compiled one is asked for and not there."""
+    try:
+        return choose("python" if sockets.path == "stock" else sockets.path)
+    except ImportError as error:
+        raise ConfigError("", "sockets.path", str(error)) from None
 
 
 def report(what: str, error: BaseException) -> None:
@@ -124,7 +133,6 @@ class RealtimeService(Service):
         self._log_observer = log_observer
         self._draining = False
         self._gone: Deferred[None] = Deferred()
-        self._doors: list[FrontDoorFactory] = []
         self._public: list[Any] = []
         self._internal: Any = None
         self._refresher = prepared.refresher
@@ -134,11 +142,14 @@ class RealtimeService(Service):
         streams = config.streams
         self._broker = MemoryBroker(reactor, streams.idempotency_window, streams.idempotency_keys)
         self._webhooks = self._build_webhooks(prepared.backend)
+        self._poller = None if config.sockets.path == "stock" else Poller(reactor, prepared.kernel)
+        self._turns = self._poller or Turns(reactor)
         self.node = self._build_node()
         self.publish = Server(self.node).publish  # for code that builds the service itself
         self.api = Api(self.node, config.api) if config.api.enabled else None
         self._caps = Caps(config.limits.connections or descriptors(), config.limits.connections_per_address)
-        self._entrance = self._build_entrance()
+        kernel = None if self._poller is None else prepared.kernel
+        self._listening = Listening(self._build_entrance(), config.http.backlog, prepared.tls, kernel, reactor)
 
     def _build_node(self) -> Node:
         config, prepared = self.config, self._prepared
@@ -154,6 +165,9 @@ class RealtimeService(Service):
             lifecycle=self._webhooks,
             report=report,
             note=note,
+            after_turn=self._turns.after_turn,
+            outlet=prepared.kernel.Outlet,
+            group=prepared.kernel.Group,
         )
         return Node(
             ports,
@@ -193,7 +207,9 @@ class RealtimeService(Service):
             run=run,
             gate=gate,
             caps=self._caps,
-            hall=Hall(self.node, gate, config),
+            hall=Hall(
+                self.node, gate, config, self._poller, self._prepared.kernel.parse_frames if self._poller else None
+            ),
             web=PublicWeb(
                 self.node, gate, run, self._reactor, bodies, Streams(self.node), self.api if config.api.public else None
             ),
@@ -217,37 +233,14 @@ class RealtimeService(Service):
         raise_descriptor_limit()
         for name, listener in self.config.listeners.items():
             if listener.enabled:
-                port = self._listen(f"listeners.{name}.port", listener.host, listener.port, self._factory(listener))
+                port = self._listening.public(name, listener)
                 self._public.append(port)
                 self.addresses[name] = (listener.host, port.getHost().port)
         internal = self.config.internal
         if internal.enabled:
             site = internal_site(self.readiness, self._metrics, self._reactor, self.api)
-            self._internal = self._listen("internal.port", internal.host, internal.port, site)
+            self._internal = self._listening.bind("internal.port", internal.host, internal.port, site)
             self.addresses["internal"] = (internal.host, self._internal.getHost().port)
-
-    def _factory(self, listener: Listener) -> Any:
-        """The front door, behind TLS and a PROXY header where the listener has them."""
-        door = FrontDoorFactory(self._entrance)
-        self._doors.append(door)
-        factory: Any = door
-        if listener.tls:
-            assert self._prepared.tls is not None
-            factory = self._prepared.tls.wrap(factory, self._reactor)
-            factory.noisy = False
-        if listener.proxy_protocol:
-            sources, timeout = Networks(listener.proxy_sources), self.config.http.head_timeout
-            factory = ProxiedFactory(factory, sources, self._reactor, timeout, self.node.refused)
-        return factory
-
-    def _listen(self, key: str, host: str, port: int, factory: Any) -> Any:
-        try:
-            listening = PatientPort(port, factory, self.config.http.backlog, host, self._reactor)
-            listening.startListening()
-            return listening
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise ConfigError("", key, f"can't listen on {host}:{port}: {reason}") from None
 
     def startService(self) -> None:
         """Timers, threads and user code. Raises `ConfigError` where the user's object can't be made."""
@@ -255,6 +248,8 @@ class RealtimeService(Service):
         if self._prepared.handlers is not None:
             self.node.hooks = UserHandlers(self._prepared.handlers, self.node, self.config.handlers.timeout)
         self._prepared.threads.start()
+        if self._poller is not None:
+            self._poller.start()
         self._heartbeat.start()
         self.node.positions.start()
         if self._webhooks is not None:
@@ -328,6 +323,8 @@ class RealtimeService(Service):
         if self._internal is not None:
             yield self._internal.stopListening()
         self._prepared.threads.stop()
+        if self._poller is not None:
+            self._poller.stop()
         if self._log_observer is not None:
             self._log_observer.flush()
 
@@ -337,7 +334,7 @@ class RealtimeService(Service):
         self._caps.on_empty = self._drained
         limit = self._reactor.callLater(self.config.shutdown.drain_timeout, self._cut)
         self.node.draining = True
-        for door in self._doors:
+        for door in self._listening.doors:
             door.close_all()
         self._tell(list(self.node.hub.sessions.values()))
         if self._caps.open:
@@ -357,7 +354,7 @@ class RealtimeService(Service):
         _log.warn("drain is over: {left} connections cut", left=self._caps.open)
         for session in left:
             session.transport.abort()
-        for door in self._doors:
+        for door in self._listening.doors:
             door.abort_all()
         self._reactor.callLater(CUT_GRACE, self._drained)
 

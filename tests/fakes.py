@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,7 +14,8 @@ from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.instruments import Instruments
 from realtime_svc.core.messages import Subscribe
 from realtime_svc.core.node import Node, Ports, SessionLimits
-from realtime_svc.core.ports import Broker, Connecting, Dialect, Frame, Hooks, PresenceStore
+from realtime_svc.core.outbox import INDIRECT
+from realtime_svc.core.ports import Broker, Connecting, Deflation, Dialect, Frame, Hooks, PresenceStore
 from realtime_svc.core.ratelimit import RateLimit
 from realtime_svc.core.session import Session
 from realtime_svc.driver import run
@@ -32,6 +33,7 @@ from realtime_svc.model import (
     RemoteAddress,
     SubscriptionClaims,
 )
+from realtime_svc.transports.kernel_twin import Group, Outlet
 from realtime_svc.wire.plain import PlainDialect
 from realtime_svc.wire.raw import RawDialect
 
@@ -58,15 +60,28 @@ class FakeTransport:
         self.reading = True
         self.room = room
         self.answers = answers
+        self.outlet: Any = Outlet()
+        self.outlet.holds = INDIRECT
+        self.deflation: Deflation | None = None
         self.pings = 0
+        self.writes = 0
         self.events: list[str] = []  # what was done to reading, in order
 
     def write(self, frame: Frame) -> None:
+        self.writes += 1
         self.frames.append(frame)
         if self.room is not None:
             self.room -= 1
             if self.room <= 0 and self.session is not None:
                 self.session.blocked()
+
+    def write_all(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self.write(frame)
+        self.writes -= len(frames) - 1
+
+    def write_rest(self, data: bytes) -> None:
+        raise AssertionError("the outlet of a fake takes nothing")
 
     def ping(self) -> bool:
         self.pings += 1
@@ -192,6 +207,7 @@ class FakeHooks:
 
     handles_calls = True
     handles_messages = True
+    handles_publications = True
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
@@ -263,8 +279,16 @@ def limits(**changes: Any) -> SessionLimits:
     return SessionLimits(**{**values, **changes})
 
 
+def at_once(call: Callable[[], None]) -> None:
+    """The turn of the event loop ends here and now."""
+    call()
+
+
 class World:
-    """A node with fakes around it. `reports` is what went wrong unexpectedly, `notes` what strangers caused."""
+    """A node with fakes around it. `reports` is what went wrong unexpectedly, `notes` what strangers caused.
+
+    Each call is a turn of the event loop, unless `after_turn` says otherwise.
+    """
 
     def __init__(
         self,
@@ -275,6 +299,8 @@ class World:
         presence: PresenceStore | None = None,
         lifecycle: FakeLifecycle | None = None,
         clock: Any = None,
+        after_turn: Callable[[Callable[[], None]], None] | None = None,
+        group: Callable[[], Any] = Group,
         ping_interval: float = 0.0,
         ping_timeout: float = 1.0,
         **changes: Any,
@@ -302,6 +328,9 @@ class World:
             lifecycle=lifecycle,
             report=lambda what, error: self.reports.append((what, error)),
             note=lambda kind, text: self.notes.append((kind, text)),
+            after_turn=after_turn or at_once,
+            outlet=Outlet,
+            group=group,
         )
         self.node = Node(
             ports,

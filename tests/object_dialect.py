@@ -15,6 +15,7 @@ class ObjectFrame:
 
     payload = b""
     binary = False
+    deflated: dict[object, bytes] | None = None
 
     def __init__(self, *replies: messages.Reply, size: int = 0) -> None:
         self.replies = replies

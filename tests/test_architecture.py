@@ -41,6 +41,7 @@ COMPOSITION = {
     "configschema",
     "configrules",
     "bounds",
+    "listening",
     "devcert",
     "welcome",
     "__main__",

@@ -24,10 +24,12 @@ import realtime_svc
 
 ROOT = Path(__file__).resolve().parent.parent
 TIMEOUT = 300
+COMPILED = f"realtime_svc/transports/_kernel{sysconfig.get_config_var('EXT_SUFFIX')}"
 # twistd's own script is in the environment that has Twisted; this is what it does.
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 NOT_SOURCE = shutil.ignore_patterns(
-    ".*", "*.egg-info", "*.pyc", "__pycache__", "_trial_temp*", "build", "dist", "dropin.cache", "node_modules", "var"
+    *(".*", "*.egg-info", "*.pyc", "*.so", "__pycache__", "_trial_temp*", "build", "dist", "dropin.cache"),
+    *("node_modules", "var"),
 )
 
 
@@ -45,11 +47,13 @@ class Shipped(NamedTuple):
         return run(str(program), *command[1:], cwd=self.elsewhere)
 
 
-def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end, without what the environment would tell Python, pip and coverage."""
+def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end, without what the environment would tell Python, pip and coverage; with `variables`."""
     foreign = ("PYTHON", "PIP_", "COVERAGE_", "VIRTUAL_ENV")
     environ = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    return subprocess.run(
+        command, cwd=cwd, env=environ | variables, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
 
 
 def run_well(*command: str, cwd: Path) -> str:
@@ -98,18 +102,42 @@ def modules_of_the_checkout() -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in paths}
 
 
+def names_in(wheel: Path) -> set[str]:
+    """The files of a wheel without its metadata."""
+    with zipfile.ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
 class WheelTests(SynchronousTestCase):
     """What is in the wheel."""
 
-    def test_holds_every_module_the_plugin_and_the_type_marker_and_nothing_else(self) -> None:
-        with zipfile.ZipFile(shipped().wheel) as archive:
-            names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    def test_holds_every_module_the_compiled_part_the_plugin_and_the_type_marker_and_nothing_else(self) -> None:
+        names = names_in(shipped().wheel)
         self.assertIn("twisted/plugins/realtime_svc_plugin.py", names)
+        self.assertEqual(modules_of_the_checkout() | {"realtime_svc/py.typed", COMPILED}, names)
+
+    def test_builds_without_a_compiler_and_says_so(self) -> None:
+        """From the source distribution, as an installation from an index does it. Nothing is compiled then."""
+        with (
+            tempfile.TemporaryDirectory(prefix="realtime_svc-no-compiler-") as where,
+            tarfile.open(shipped().sdist) as sdist,
+        ):
+            sdist.extractall(where, filter="data")
+            (source,) = Path(where).iterdir()
+            command = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", where, str(source))
+            done = run(*command, cwd=Path(where), CC="false", LDSHARED="false")
+            self.assertEqual(0, done.returncode, done.stderr)
+            (wheel,) = Path(where).glob("*.whl")
+            names = names_in(wheel)
+        self.assertIn("the compiled part could not be built", done.stdout + done.stderr)
         self.assertEqual(modules_of_the_checkout() | {"realtime_svc/py.typed"}, names)
 
     def test_metadata_is_that_of_the_project(self) -> None:
         wheel = shipped().wheel
-        self.assertEqual(f"realtime_svc-{realtime_svc.__version__}-py3-none-any.whl", wheel.name)
+        python = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+        self.assertTrue(
+            wheel.name.startswith(f"realtime_svc-{realtime_svc.__version__}-{python}-{python}-"), wheel.name
+        )
         with zipfile.ZipFile(wheel) as archive:
             info = f"realtime_svc-{realtime_svc.__version__}.dist-info"
             lines = archive.read(f"{info}/METADATA").decode().splitlines()
@@ -128,9 +156,10 @@ class SourceDistributionTests(SynchronousTestCase):
         expected = {
             *("Makefile", "README.md", "pyproject.toml", "setup.py", ".ci/run", "requirements/run.lock"),
             *("etc/realtime_svc.toml", "tests/test_packaging.py", "tests/integration/node/package-lock.json"),
+            "realtime_svc/transports/_kernel.c",
         }
         self.assertEqual(set(), expected - names)
-        unwanted = [name for name in names if "node_modules" in name or name.endswith((".pyc", "dropin.cache"))]
+        unwanted = [name for name in names if "node_modules" in name or name.endswith((".pyc", ".so", "dropin.cache"))]
         self.assertEqual([], unwanted)
 
 
@@ -144,6 +173,17 @@ class InstalledTests(SynchronousTestCase):
         file, path = json.loads(done.stdout)
         self.assertTrue(Path(file).is_relative_to(shipped().environment), file)
         self.assertNotIn(str(ROOT), path)
+
+    def test_compiled_part_is_the_wheels_and_is_chosen(self) -> None:
+        program = (
+            "from realtime_svc.transports import _kernel; from realtime_svc.transports.kernel import choose;"
+            " print(_kernel.__file__, choose('auto').name)"
+        )
+        done = shipped().run("python", "-c", program)
+        self.assertEqual(0, done.returncode, done.stderr)
+        file, name = done.stdout.split()
+        self.assertTrue(Path(file).is_relative_to(shipped().environment), file)
+        self.assertEqual("compiled", name)
 
     def test_twistd_knows_the_plugin_and_shows_its_options(self) -> None:
         for arguments, expected in ((["--help"], "realtime_svc"), (["realtime_svc", "--help"], "--config")):

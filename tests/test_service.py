@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from realtime_svc.config import Config, Handlers, Internal, Listener
+from realtime_svc.config import Config, Handlers, Internal, Listener, Sockets
 from realtime_svc.core.session import Session
 from realtime_svc.errors import SERVICE_RESTART, ConfigError
 from realtime_svc.handlers import NoHandlers, Server, UserHandlers
@@ -108,7 +108,8 @@ class DrainTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock: Any = Clock()
-        self.service = RealtimeService(prepare(Config(), self.clock), self.clock)
+        config = Config(sockets=Sockets(path="stock"))  # a clock reads no sockets
+        self.service = RealtimeService(prepare(config, self.clock), self.clock)
         self.leases: list[Lease] = []
 
     def connect(self) -> FakeTransport:

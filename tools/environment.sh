@@ -20,7 +20,9 @@ fail() {
 }
 
 stamp_of() { # the files that count, and where we are: the editable install points here
-    hash=$({ pwd; cat setup.py pyproject.toml realtime_svc/__init__.py "requirements/$1.lock"; } | sha256sum)
+    ours="setup.py pyproject.toml realtime_svc/__init__.py realtime_svc/transports/_kernel.c"
+    # shellcheck disable=SC2086 # several words are meant
+    hash=$({ pwd; cat $ours "requirements/$1.lock"; } | sha256sum)
     echo "$venv/.$1-$(echo "$hash" | cut -c1-16)"
 }
 
@@ -47,7 +49,11 @@ install_lock() {
 
 install_ourselves() {
     echo "Installing realtime_svc itself (editable)"
+    rm -f realtime_svc/transports/_kernel.*.so # of another source; it would stay where nothing can be compiled
     "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+    "$venv/bin/python" -c "import realtime_svc.transports._kernel" 2>/dev/null ||
+        echo "note: the compiled part could not be built: it needs a C compiler and Python's headers." \
+            "The server does the same in Python, more slowly."
 }
 
 "$venv/bin/python" -c "import pip" 2>/dev/null || make_venv

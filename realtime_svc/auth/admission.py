@@ -8,7 +8,7 @@ origin only.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from realtime_svc import channel as channels
 from realtime_svc.auth import credentials, wishes
@@ -25,8 +25,7 @@ from realtime_svc.wire.upgrade import parse_protocols
 _TOKEN_PARAMETERS = frozenset(("token", "access_token", "authorization", "auth"))
 
 
-@dataclass(frozen=True, slots=True)
-class _Offer:
+class _Offer(NamedTuple):
     """What a request brings along: a credential, and the sub-protocols that may be selected."""
 
     credential: Credential | None
@@ -99,6 +98,12 @@ class Gatekeeper:
         return self._admitted(offer, identity, head, route)
 
     def _offer(self, head: RequestHead) -> _Offer:
+        """What `_look_for_offer` finds, looked for once."""
+        if not isinstance(head.offer, _Offer):
+            head.offer = self._look_for_offer(head)
+        return head.offer
+
+    def _look_for_offer(self, head: RequestHead) -> _Offer:
         """The credential, from the first place that has one: header, sub-protocol, query, cookie."""
         from_protocols, protocols = credentials.from_protocols(parse_protocols(head))
         query = head.query_items()
@@ -118,6 +123,8 @@ class Gatekeeper:
         return _Offer(credential, protocols, query)
 
     def _query_token(self, query: Sequence[tuple[str, str]]) -> str | None:
+        if not query:
+            return None
         tokens = [value for name, value in query if name.lower() in _TOKEN_PARAMETERS]
         if tokens and (not self._auth.query_token or len(tokens) > 1):
             raise bad_head("token_in_query", "a token in the address is not accepted: use a header or a sub-protocol")
@@ -139,11 +146,9 @@ class Gatekeeper:
         namespace = self._namespaces.get(channels.namespace_of(route.channel))
         if namespace is None:
             raise Refusal(404, "unknown_channel", "there is no such channel namespace")
-        rules = {
-            Endpoint.RAW: (namespace.subscribe, namespace.publish),
-            Endpoint.SSE: (namespace.subscribe,),
-            Endpoint.PUBLISH: (namespace.publish,),
-        }[route.endpoint]
+        rules: tuple[Sequence[str], ...] = (namespace.subscribe, namespace.publish)
+        if route.endpoint is not Endpoint.RAW:
+            rules = rules[:1] if route.endpoint is Endpoint.SSE else rules[1:]
         looks_back = wishes.first(query, "history") is not None
         allowed = _allows(namespace, identity, rules, route.channel)
         if allowed and (not looks_back or may_look_back(identity, namespace, route.channel)):
@@ -152,6 +157,8 @@ class Gatekeeper:
 
     def _admitted(self, offer: _Offer, identity: Identity | None, head: RequestHead, route: Route) -> Admitted:
         query = offer.query
+        if not query and not offer.protocols and route.endpoint is Endpoint.RAW:
+            return Admitted(identity, None, (), False, None)  # nothing is wished for
         speech = wishes.speech(route.endpoint, offer.protocols, query)
         if speech.subprotocol is None and offer.credential and offer.credential.source is CredentialSource.SUBPROTOCOL:
             raise _no_subprotocol()

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from realtime_svc.auth import strict_json
@@ -30,6 +31,7 @@ MAX_SUBSCRIPTIONS = 128
 LAST_DATE = 253402300799  # the end of the year 9999: what is above was given in milliseconds
 
 Claims = Mapping[str, Any]
+_NONE: Mapping[str, Grant] = MappingProxyType({})  # one for all who have none
 
 
 class Life(NamedTuple):
@@ -45,7 +47,8 @@ def life_of(claims: Claims, config: Jwt, now: float) -> Life:
 
     `expire_at` says when the connection ends (0: never) in place of `exp`; it does not make an expired token good.
     """
-    expires, expire_at, not_before, issued = (_date(claims, name) for name in ("exp", "expire_at", "nbf", "iat"))
+    expires, expire_at = _date(claims, "exp"), _date(claims, "expire_at")
+    not_before, issued = _date(claims, "nbf"), _date(claims, "iat")
     leeway = config.leeway
     if expires is None and config.require_expiry:
         raise failed("claims")
@@ -54,7 +57,7 @@ def life_of(claims: Claims, config: Jwt, now: float) -> Life:
     if issued is not None and now < issued - leeway:
         raise failed("issued_in_future")
     named = expires if expire_at is None else expire_at or None
-    over = any(end is not None and now >= end + leeway for end in (expires, named))
+    over = (expires is not None and now >= expires + leeway) or (named is not None and now >= named + leeway)
     return Life(issued, named + leeway if named is not None else None, over)
 
 
@@ -144,10 +147,12 @@ def _decoded(encoded: Any) -> Any:
         raise failed("claims") from None
 
 
-def _subscriptions(claims: Claims, texts: _Texts) -> dict[str, Grant]:
+def _subscriptions(claims: Claims, texts: _Texts) -> Mapping[str, Grant]:
     """`channels` without options, then `subs` with theirs; who is in both has those of `subs`."""
     names, options = claims.get("channels"), _table(claims, "subs")
     if names is None:
+        if not options:
+            return _NONE
         names = []
     if not isinstance(names, list) or len(names) + len(options) > MAX_SUBSCRIPTIONS:
         raise failed("claims")

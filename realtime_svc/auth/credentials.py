@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
@@ -50,7 +49,9 @@ MAX_USER = 255
 SUBPROTOCOL_PREFIX = "bearer."
 
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*", re.ASCII)
+_BEARER = re.compile(r"[Bb]earer +([A-Za-z0-9\-._~+/]+=*)", re.ASCII)  # how nearly all of them look
 _HEADER = re.compile(r"(?P<scheme>[A-Za-z]+) +(?P<rest>[^ ]+)", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _COOKIE_OCTETS = re.compile(r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*")
 
 
@@ -63,6 +64,9 @@ def bearer_or_basic(value: str) -> Credential:
     """Parse the value of an `Authorization` header. The scheme's case does not matter."""
     if len(value) > MAX_CREDENTIAL:
         raise failed("malformed")
+    match = _BEARER.fullmatch(value)
+    if match is not None:
+        return BearerCredential(match[1], CredentialSource.HEADER)
     match = _HEADER.fullmatch(value.strip(" \t"))
     if match is None:
         raise failed("malformed")
@@ -84,6 +88,11 @@ def bearer(token: str, source: CredentialSource) -> BearerCredential:
 def is_token68(text: str) -> bool:
     """Could `text` stand behind `Bearer`?"""
     return _TOKEN68.fullmatch(text) is not None
+
+
+def looks_like_jwt(token: str) -> bool:
+    """Three parts: worth a try as a JWT."""
+    return token.count(".") == 2
 
 
 def _basic(encoded: str) -> BasicCredential:
@@ -128,6 +137,8 @@ def from_protocols(offered: Sequence[str]) -> tuple[BearerCredential | None, lis
 
     The others are what may be selected and echoed; the one with the token never is.
     """
+    if not offered:
+        return None, []
     tokens = [protocol for protocol in offered if protocol.startswith(SUBPROTOCOL_PREFIX)]
     others = [protocol for protocol in offered if not protocol.startswith(SUBPROTOCOL_PREFIX)]
     if len(tokens) > 1:
@@ -139,6 +150,8 @@ def from_protocols(offered: Sequence[str]) -> tuple[BearerCredential | None, lis
 
 def is_user(text: str) -> bool:
     """Can `text` be a user's id? 1 to 255 bytes of UTF-8 without control characters."""
+    if text.isascii():
+        return 0 < len(text) <= MAX_USER and text.isprintable()
     try:
         length = len(text.encode("utf-8"))
     except UnicodeEncodeError:  # a lone surrogate
@@ -148,4 +161,4 @@ def is_user(text: str) -> bool:
 
 def has_controls(text: str) -> bool:
     """Is there a control character (C0, DEL, C1) in it?"""
-    return any(unicodedata.category(character) == "Cc" for character in text)
+    return _CONTROL.search(text) is not None

@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from realtime_svc.auth.credentials import MAX_CREDENTIAL, failed
+from realtime_svc.auth.credentials import MAX_CREDENTIAL, failed, looks_like_jwt
 from realtime_svc.auth.jwks import JwksRefresher, KeyServer, check_url, trust_root
-from realtime_svc.auth.jwt import JwtKeeper, looks_like_jwt
+from realtime_svc.auth.jwt import JwtKeeper
 from realtime_svc.auth.keys import load_keys
 from realtime_svc.auth.password_keeper import Defer, PasswordKeeper
 from realtime_svc.auth.passwords import PasswordFile
@@ -90,7 +90,8 @@ class Keyring:
             raise failed("oversize")
         if jwt is None or not looks_like_jwt(token):
             return tokens.authenticate(token)
-        return tokens.find(token) or jwt.authenticate(token)
+        found = tokens.find(token) if tokens.some_look_like_jwt else None
+        return found or jwt.authenticate(token)
 
     def authenticate_subscription(self, token: str) -> SubscriptionClaims:
         """As `Authenticator.authenticate_subscription`. Only a JSON Web Token can be one."""

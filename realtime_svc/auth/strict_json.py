@@ -24,7 +24,7 @@ def loads(raw: bytes) -> Any:
         text = raw.decode("utf-8")
         _check_depth(text)
         value = _DECODER.decode(text)
-        if "\\ud" in text.lower():
+        if "\\" in text and "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise ValueError("not strict JSON") from None
@@ -38,6 +38,8 @@ def dumps(value: Any) -> bytes:
 
 def _check_depth(text: str) -> None:
     """Before anything walks the value: deep input overflows stacks."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
     depth = 0
     for bracket in _BRACKET.finditer(_STRING.sub("", text)):
         if bracket[0] in "[{":

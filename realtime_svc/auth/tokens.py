@@ -7,7 +7,7 @@ import hmac
 import secrets
 from collections.abc import Mapping
 
-from realtime_svc.auth.credentials import failed, is_token68, is_user
+from realtime_svc.auth.credentials import failed, is_token68, is_user, looks_like_jwt
 from realtime_svc.errors import ConfigError
 from realtime_svc.model import Identity
 
@@ -21,11 +21,12 @@ class StaticTokens:
     much of a guess was right. The tokens themselves are not kept.
     """
 
-    __slots__ = ("_by_digest", "_key")
+    __slots__ = ("_by_digest", "_key", "some_look_like_jwt")
 
     def __init__(self, tokens: Mapping[str, str]) -> None:
         """`tokens` maps user to token. Raises `ConfigError`: a bad user id, a token nobody can send, a shared token."""
         self._key = secrets.token_bytes(32)
+        self.some_look_like_jwt = any(looks_like_jwt(token) for token in tokens.values())
         self._by_digest: dict[bytes, tuple[bytes, Identity]] = {}
         for user, token in tokens.items():
             if not is_user(user):
@@ -53,4 +54,4 @@ class StaticTokens:
         return identity
 
     def _digest(self, token: str) -> bytes:
-        return hmac.digest(self._key, token.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return hashlib.blake2b(token.encode("utf-8", "surrogatepass"), key=self._key, digest_size=32).digest()

@@ -15,7 +15,7 @@ from realtime_svc.config.access import Api, ApiKey, Auth, Jwt
 from realtime_svc.config.channels import Namespace, Schemas, Streams
 from realtime_svc.config.fields import DURATION_PATTERN, SIZE_PATTERN, Section
 from realtime_svc.config.network import Deflate, Http, Internal, Limits, Listener, Tls, Websocket
-from realtime_svc.config.process import Handlers, Log, Shutdown, Webhooks
+from realtime_svc.config.process import Handlers, Log, Shutdown, Sockets, Webhooks
 
 __all__ = [
     "DURATION_PATTERN",
@@ -36,6 +36,7 @@ __all__ = [
     "Schemas",
     "Section",
     "Shutdown",
+    "Sockets",
     "Streams",
     "Tls",
     "Webhooks",
@@ -67,6 +68,7 @@ class Config(Section, frozen=True):
     webhooks: Webhooks = Webhooks()
     log: Log = Log()
     shutdown: Shutdown = Shutdown()
+    sockets: Sockets = Sockets()
 
 
 def json_schema() -> dict[str, Any]:

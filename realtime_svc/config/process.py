@@ -69,3 +69,16 @@ class Shutdown(Section, frozen=True):
             "Time to deliver what is queued and to close all clients; then the rest is cut.", least=0.1, most=3600
         ),
     ] = 10.0
+
+
+class Sockets(Section, frozen=True):
+    """How plain connections are read and written."""
+
+    path: Annotated[
+        Literal["auto", "compiled", "python", "stock"],
+        Meta(
+            description='"compiled": sends and reads in compiled loops; refused at start where the compiled part is '
+            'not installed. "python": the same in Python. "auto": compiled where it is installed, else Python. '
+            '"stock": Twisted\'s own connections, and Autobahn reads every frame; the slowest, to compare with.'
+        ),
+    ] = "auto"

@@ -1,16 +1,22 @@
-"""What each command of a client does: the table behind `Session`."""
+"""What each command of a client does: the table behind `Session`.
+
+Each is done when its method returns None; else when what it returned has been awaited.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from realtime_svc import errors
 from realtime_svc.core import login, messages
 from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
+from realtime_svc.model import PublishResult
 
 if TYPE_CHECKING:
     from realtime_svc.core.session import Session
+
+Work = Coroutine[Any, Any, None]
 
 
 async def subscribe(session: Session, command: messages.Subscribe) -> None:
@@ -22,9 +28,21 @@ async def unsubscribe(session: Session, command: messages.Unsubscribe) -> None:
     session.say(messages.Done("unsubscribe", command.channel, command.id))
 
 
-async def publish(session: Session, command: messages.Publish) -> None:
-    result = await session.node.publishing.publish_from(session, command)
-    session.say(messages.Published(command.channel, result.position, command.id))
+def publish(session: Session, command: messages.Publish) -> Work | None:
+    result = session.node.publishing.publish_at_once(session, command)
+    if result is None:
+        return _publish(session, command)
+    _published(session, command, result)
+    return None
+
+
+async def _publish(session: Session, command: messages.Publish) -> None:
+    _published(session, command, await session.node.publishing.publish_from(session, command))
+
+
+def _published(session: Session, command: messages.Publish, result: PublishResult) -> None:
+    if session.dialect.traits.acknowledges:
+        session.say(messages.Published(command.channel, result.position, command.id))
 
 
 async def history(session: Session, command: messages.History) -> None:
@@ -58,24 +76,24 @@ async def send(session: Session, command: messages.Send) -> None:
     await hooks.message(session, command.data)
 
 
-async def refresh_subscription(session: Session, command: messages.SubscriptionRefresh) -> None:
+def refresh_subscription(session: Session, command: messages.SubscriptionRefresh) -> None:
     expires_in = session.node.subscriptions.refresh(session, command.channel, command.token)
     session.say(messages.Refreshed(expires_in, command.channel, command.id))
 
 
-async def ping(session: Session, command: messages.Ping) -> None:
+def ping(session: Session, command: messages.Ping) -> None:
     session.say(messages.Done("ping", None, command.id))
 
 
-async def pong(session: Session, command: messages.Pong) -> None:
+def pong(session: Session, command: messages.Pong) -> None:
     session.answer_ping()
 
 
-async def show_help(session: Session, command: messages.Help) -> None:
+def show_help(session: Session, command: messages.Help) -> None:
     session.say(messages.HelpText(command.id))
 
 
-COMMANDS: dict[type, tuple[str, Callable[[Session, Any], Awaitable[None]]]] = {
+COMMANDS: dict[type, tuple[str, Callable[[Session, Any], Work | None]]] = {
     messages.Authenticate: ("auth", login.authenticate),
     messages.Connect: ("connect", login.connect),
     messages.Subscribe: ("subscribe", subscribe),

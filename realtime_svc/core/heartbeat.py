@@ -6,7 +6,6 @@ become a wave of pings. Only a pong counts as life: a peer that trickles one end
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
 
@@ -40,9 +39,9 @@ class Heartbeat:
 
     def add(self, session: Session) -> None:
         """The first ping comes after half an interval at least."""
-        half = math.ceil(len(self._slots) / 2)
-        slot = (self._now + random.randint(half, max(half, len(self._slots) - 1))) % len(self._slots)
-        session.slot = slot
+        slots = len(self._slots)
+        half = (slots + 1) // 2
+        session.slot = slot = (self._now + half + int(random.random() * max(1, slots - half))) % slots
         self._slots[slot][session] = None
 
     def remove(self, session: Session) -> None:

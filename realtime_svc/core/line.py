@@ -7,51 +7,101 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Coroutine, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from realtime_svc import errors
-from realtime_svc.core import messages
+from realtime_svc.core import login, messages
+from realtime_svc.core.commands import COMMANDS
+from realtime_svc.core.messages import Command, Failed
 from realtime_svc.core.ratelimit import TokenBucket
 from realtime_svc.core.reading import Hold
-from realtime_svc.errors import ConnectionClosing
+from realtime_svc.core.state import State
+from realtime_svc.errors import ConnectionClosing, ErrorCode, ReplyError
 
 if TYPE_CHECKING:
+    from realtime_svc.core.permit import Permit
     from realtime_svc.core.session import Session
 
 COMMANDS_A_TURN = 64
 TURN = 0.01  # seconds of work
+SMALL = 4096  # bytes: a message with one command takes so little time that its number alone counts
+_OPEN = State.OPEN  # a member of an enum takes a while to find
 
-Commands = Iterator[messages.Command | messages.Failed]
+Commands = Iterator[Command | Failed]
+Work = Coroutine[Any, Any, Any]
 
 
 class CommandLine:
-    """Belongs to one session, which carries the commands out and is closed where one says so."""
+    """Belongs to one session, which is closed where a command says so.
 
-    __slots__ = ("_ahead", "_bucket", "_busy", "_session", "_spent", "_turn", "_waiting", "_working_off")
+    `permits`: what was decided about its publications, by channel (None: nothing yet).
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_batch",
+        "_bucket",
+        "_busy",
+        "_deaf",
+        "_errors",
+        "_left",
+        "_session",
+        "_spent",
+        "_turn",
+        "_waiting",
+        "_working_off",
+        "permits",
+    )
 
     def __init__(self, session: Session) -> None:
+        limit = session.node.limits.messages
         self._session = session
-        self._bucket = TokenBucket(session.node.limits.messages, session.node.clock)
+        self._bucket: TokenBucket | None = None  # many clients only listen
+        self._errors: TokenBucket | None = None  # most make none
+        self._batch = min(limit.step, COMMANDS_A_TURN) if limit.rate > 0 else COMMANDS_A_TURN
+        self._left = self._batch  # commands, until so many are accounted for
         self._waiting: deque[Commands] | None = None  # most clients never need one
         self._ahead: Commands | None = None
         self._busy = False
-        self._turn = 0
+        self._deaf = False  # the client did not get in, and nothing it says is heard
+        self._turn = 0  # commands
         self._spent = 0.0  # seconds
         self._working_off = False
+        self.permits: dict[str, Permit] | None = None
 
     def add(self, payload: bytes, binary: bool) -> None:
         """One message from the client."""
-        commands = self._read(payload, binary)
         if self._busy or self._waiting:
-            self._wait(commands)
+            self._wait(self._read(payload, binary))
+            return
+        session = self._session
+        work: Work | None = None
+        self._busy = True
+        try:
+            commands = session.dialect.decode(payload, binary, session.home)
+            if type(commands) is not tuple or len(payload) > SMALL:
+                work = self._process(iter(commands))
+            else:  # most messages are one command, and that has nothing to wait for: no coroutine is made for it
+                self._left -= 1
+                if self._left or self._account():
+                    work = self._begin(commands[0])
+                    if work is None:
+                        session.mind_output()
+        except BaseException as error:  # as `ports.Run` has it
+            self._worked(None, error)
+            return
+        if work is not None:
+            self.work(work)
+        elif self._ahead is None and self._waiting is None:
+            self._busy = False
         else:
-            self.work(self._process(commands))
+            self._worked(None, None)
 
     def begin_with(self, commands: Commands) -> None:
         """Carry these out next, as if the client had said them behind its last command: as it takes the answers."""
         self._ahead = commands
 
-    def work(self, work: Coroutine[object, object, None]) -> None:
+    def work(self, work: Work) -> None:
         """Do something that comes before the next command."""
         self._busy = True
         self._session.cork()
@@ -60,7 +110,29 @@ class CommandLine:
 
     def drop(self) -> None:
         """The session closes: what waits is not carried out."""
-        self._waiting = self._ahead = None
+        self._waiting = self._ahead = self.permits = None
+
+    # ---- one after another
+
+    async def _process(self, commands: Commands) -> None:
+        """The commands of one message; where the client has to wait, the rest of them waits in line."""
+        session = self._session
+        for command in commands:
+            if session.closing:
+                return
+            self._left -= 1
+            if not self._left and not self._account():
+                return
+            began = session.node.clock.seconds()
+            work = self._begin(command)
+            if work is not None:
+                await work
+            else:
+                self._spend(began)
+                session.mind_output()
+            if (session.reading.throttled or self._ahead is not None) and not session.closing:
+                self._wait(commands, first=True)
+                return
 
     def _read(self, payload: bytes, binary: bool) -> Commands:
         """The commands of a message; each is decoded, and may raise, when its turn has come."""
@@ -76,7 +148,7 @@ class CommandLine:
             self._waiting.append(commands)
         self._session.reading.pause(Hold.BACKLOG)
 
-    def _worked(self, result: None, error: BaseException | None) -> None:
+    def _worked(self, result: object, error: BaseException | None) -> None:
         """A step is done: close where it says so, else go on with what waits."""
         self._busy = False
         if self._ahead is not None:
@@ -101,37 +173,135 @@ class CommandLine:
         if not self._waiting and not self._busy:
             reading.resume(Hold.BACKLOG)
 
-    async def _process(self, commands: Commands) -> None:
-        """The commands of one message; where the client has to wait, the rest of them waits in line."""
+    # ---- one command
+
+    async def carry_out(self, command: messages.Subscribe) -> ReplyError | None:
+        """A command that the client did not send. Returns why it was refused, if it was: the client has been told."""
+        verb, method = COMMANDS[type(command)]
+        work = method(self._session, command)
+        return None if work is None else await self._attempt(command, verb, work)
+
+    def _begin(self, command: Command | Failed) -> Work | None:
+        """One command, or what stands for one that could not be read. None: it is done; else it will be when what is
+        returned has been awaited. The client is told why it was refused. Both raise `ConnectionClosing` only.
+        """
+        if self._deaf:
+            return None
+        entry = COMMANDS.get(type(command))
+        if entry is None:
+            assert isinstance(command, Failed)
+            if self._unheard:
+                raise ConnectionClosing(errors.BAD_REQUEST)
+            self.refuse(command)
+            return None
+        verb, method = entry
+        try:
+            if self._session.state is not _OPEN or method is login.connect:
+                self._check_turn(command)
+            work = method(self._session, command)
+        except ConnectionClosing:
+            raise
+        except Exception as error:
+            self._fail(command, verb, error)
+            return None
+        return None if work is None else self._finish(command, verb, work)
+
+    async def _finish(self, command: Command | Failed, verb: str, work: Work) -> None:
+        """The rest of a command that has to wait, or may."""
+        began = self._session.node.clock.seconds()
+        await self._attempt(command, verb, work)
+        self._spend(began)
+        self._session.mind_output()
+
+    async def _attempt(self, command: Command | Failed, verb: str, work: Work) -> ReplyError | None:
+        """Returns why it was refused, if it was."""
+        try:
+            await work
+            return None
+        except ConnectionClosing:
+            raise
+        except Exception as error:
+            return self._fail(command, verb, error)
+
+    def _fail(self, command: Command | Failed, verb: str, error: Exception) -> ReplyError:
+        """A command was not carried out."""
         session = self._session
-        for command in commands:
-            if session.closing or not self._account():
-                return
-            began = session.node.clock.seconds()
-            await session.carry_out(command)
-            self._spend(session.node.clock.seconds() - began)
-            session.mind_output()
-            if (session.reading.throttled or self._ahead is not None) and not session.closing:
-                self._wait(commands, first=True)
-                return
+        if not isinstance(error, ReplyError):
+            session.node.report(f"a client's {verb} failed", error)
+            if session.dialect.traits.handshake and session.state is State.CONNECTING:  # half in is not in
+                raise ConnectionClosing(errors.INTERNAL) from None
+            error = ReplyError(ErrorCode.INTERNAL)
+        channel = getattr(command, "channel", None)
+        self.refuse(Failed(error, verb, channel and channel[:255], getattr(command, "id", None)))
+        return error
+
+    @property
+    def _unheard(self) -> bool:
+        """Is this a protocol with a handshake, and the client has not made it yet?"""
+        return self._session.dialect.traits.handshake and self._session.state is State.AUTHENTICATING
+
+    def _check_turn(self, command: Command | Failed) -> None:
+        """Nothing comes before the client has said who it is, and a handshake comes once and first."""
+        if self._session.dialect.traits.handshake:
+            if isinstance(command, messages.Connect) is not self._unheard:
+                raise ConnectionClosing(errors.BAD_REQUEST)
+        elif self._session.identity is None and not isinstance(command, messages.Authenticate):
+            raise ReplyError(ErrorCode.UNAUTHORIZED, 'authenticate first: {"auth":"<token>"}')
+
+    def refuse(self, failed: Failed) -> None:
+        """Answer with the error; who only makes errors is slowed, then cut; before authentication there is one try."""
+        session = self._session
+        if session.closing:
+            return
+        session.node.count_error(failed.error)
+        session.say(failed)
+        if self._unheard:
+            self._deaf = True  # the client closes; the timer does, if it doesn't
+        elif session.identity is None:
+            session.close(errors.INVALID_TOKEN)
+        else:
+            self._account_for_error()
+
+    # ---- accounts
+
+    def _account_for_error(self) -> None:
+        session, clock = self._session, self._session.node.clock
+        if self._errors is None:
+            self._errors = TokenBucket(session.node.limits.errors, clock)
+        if delay := self._errors.take(1, clock):
+            if self._errors.flooded(clock):
+                session.close(errors.TOO_MANY_ERRORS)
+            else:
+                session.reading.hold(Hold.ERRORS, delay)
 
     def _account(self) -> bool:
-        """Each command counts, however many come in one message. False: it was one too many, the client is closed."""
+        """Each command counts, however many come in one message, and this is the last of a batch. False: it was one too
+        many, the client is closed. So that nobody else waits long, a client gets so many of them in a turn of the loop.
+        """
         session, clock = self._session, self._session.node.clock
-        if delay := self._bucket.take(1, clock):
-            if self._bucket.flooded(clock):
-                session.close(errors.TOO_MANY_REQUESTS)
-                return False
-            session.reading.hold(Hold.RATE, delay)
+        limit = session.node.limits.messages
+        most = COMMANDS_A_TURN
+        if limit.rate > 0:
+            if self._bucket is None:
+                self._bucket = TokenBucket(limit, clock)
+            if delay := self._bucket.take(self._batch, clock):
+                if self._bucket.flooded(clock):
+                    session.close(errors.TOO_MANY_REQUESTS)
+                    return False
+                session.reading.hold(Hold.RATE, delay)
+            most = self._bucket.ahead
+        self._turn += self._batch
+        if self._turn >= COMMANDS_A_TURN:
+            self._end_turn()
+        self._batch = self._left = min(most, COMMANDS_A_TURN - self._turn)
         return True
 
-    def _spend(self, seconds: float) -> None:
-        """So that nobody else waits long, one client gets so many commands, and so much time, in a turn of the loop.
+    def _spend(self, began: float) -> None:
+        """A client gets so much time in a turn of the loop, too: some commands cost as much as many others."""
+        self._spent += self._session.node.clock.seconds() - began
+        if self._spent >= TURN:
+            self._end_turn()
 
-        A command may cost a thousand deliveries, so their number alone does not say how long the others wait.
-        """
-        self._turn += 1
-        self._spent += seconds
-        if self._turn >= COMMANDS_A_TURN or self._spent >= TURN:
-            self._turn, self._spent = 0, 0.0
-            self._session.reading.hold(Hold.TURN, 0.0)
+    def _end_turn(self) -> None:
+        self._turn, self._spent = 0, 0.0
+        self._session.reading.hold(Hold.TURN, 0.0)

@@ -57,7 +57,7 @@ async def enter(session: Session) -> None:
         session.line.begin_with(_still_wanted(session, first))
         return
     for command in _still_wanted(session, first):
-        refused = await session.carry_out(command)
+        refused = await session.line.carry_out(command)
         if refused is not None:  # it would wait for nothing
             raise ConnectionClosing(errors.closing_for(refused))
 
@@ -75,7 +75,7 @@ async def _tolerant(session: Session, channel: str, grant: Grant) -> None:
     try:
         await session.node.subscriptions.subscribe_by_server(session, channel, grant)
     except ReplyError as error:
-        session.refuse(messages.Failed(error, "subscribe", channel))
+        session.line.refuse(messages.Failed(error, "subscribe", channel))
 
 
 # ---- protocols with a handshake

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from realtime_svc.core.tagsfilter import FilterNode
 from realtime_svc.errors import Disconnect, ReplyError, Unsubscription
 from realtime_svc.model import ClientInfo, Publication, StreamPosition
@@ -64,7 +66,7 @@ class Unsubscribe(NamedTuple):
     id: CommandId = None
 
 
-class Publish(NamedTuple):
+class Publish(msgspec.Struct, frozen=True, gc=False):
     """`binary` matters in a namespace of bytes only. `key` makes a retry safe (idempotency)."""
 
     channel: str
@@ -153,7 +155,7 @@ Command = (
 )
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A publication on its way to a subscriber; with channel "", what the server says outside any channel.
 
     `fossil`: the subscriber takes deltas, so a JSON payload travels as a JSON string. `delta`: the difference to the
@@ -223,7 +225,7 @@ class Subscribed(NamedTuple):
     id: CommandId = None
 
 
-class Published(NamedTuple):
+class Published(msgspec.Struct, frozen=True, gc=False):
     """`position` is None where the channel keeps no history."""
 
     channel: str

@@ -14,6 +14,8 @@ from realtime_svc.core.heartbeat import Heartbeat
 from realtime_svc.core.hub import Hub
 from realtime_svc.core.instruments import Instruments
 from realtime_svc.core.messages import Failed
+from realtime_svc.core.outbox import INDIRECT
+from realtime_svc.core.outgoing import Outgoing
 from realtime_svc.core.ports import (
     Authenticator,
     Broker,
@@ -21,8 +23,10 @@ from realtime_svc.core.ports import (
     Connecting,
     Dialect,
     Frame,
+    Group,
     Hooks,
     LifecycleSink,
+    Outlet,
     PresenceStore,
     Revocations,
     Run,
@@ -83,6 +87,8 @@ class Ports:
     """What the node needs from the rooms around it.
 
     `report` takes what failed and the exception; `note` takes a kind of event that strangers can cause, and one line.
+    `after_turn` calls what it is given once, at the end of this turn of the event loop; `outlet` makes one that
+    is not connected, `group` an empty group.
     """
 
     clock: Clock
@@ -96,6 +102,9 @@ class Ports:
     lifecycle: LifecycleSink | None
     report: Callable[[str, BaseException], None]
     note: Callable[[str, str], None]
+    after_turn: Callable[[Callable[[], None]], None]
+    outlet: Callable[[], Outlet]
+    group: Callable[[], Group]
 
 
 class Node:
@@ -127,6 +136,7 @@ class Node:
         self.lifecycle = ports.lifecycle
         self.report = ports.report
         self.note = ports.note
+        self._outlet = ports.outlet
         self.limits = limits
         self.hooks = hooks
         self.namespaces = namespaces
@@ -138,7 +148,8 @@ class Node:
         self.subscriptions = Subscriptions(self)
         self.publishing = Publishing(self)
         self.control = Control(self)
-        self.hub = Hub(self.subscriptions.lost)
+        self.outgoing = Outgoing(ports.after_turn, ports.clock, ports.report)
+        self.hub = Hub(self.subscriptions.lost, self.outgoing, ports.group, instruments)
         self.positions = PositionCheck(self, limits.position_check)
         self.broker.on_event(self.hub.deliver)
 
@@ -174,6 +185,12 @@ class Node:
         if session.let_in and self._wants("disconnect"):
             info, (code, reason) = session.info, disconnect
             self._emit(LifecycleEvent("disconnect", self.wall_clock(), "", info, code, reason))
+
+    def new_outlet(self) -> Outlet:
+        """One for a transport to which nothing can be sent past its session."""
+        outlet = self._outlet()
+        outlet.holds = INDIRECT
+        return outlet
 
     def sessions_of(self, user: str) -> list[Session]:
         """The connections of a user."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from realtime_svc.core.messages import Command, Failed, Reply, Subscribe
 from realtime_svc.errors import Disconnect, Unsubscription
@@ -158,6 +158,14 @@ class Broker(Protocol):
         """Forget the publications; epoch and top offset stay, so a client that missed one of them learns it."""
 
 
+@runtime_checkable
+class PromptBroker(Broker, Protocol):
+    """A broker that never has to be waited for."""
+
+    def publish_at_once(self, publication: Publication, options: StreamOptions) -> PublishResult:
+        """As `publish`, which is the same with a coroutine around it."""
+
+
 class PresenceStore(Protocol):
     """Who is in which channel, over all nodes. Calls for one channel take effect in the order in which they are made.
 
@@ -208,6 +216,7 @@ class Frame(Protocol):
     payload: bytes
     binary: bool
     wire: bytes
+    deflated: dict[object, bytes] | None
 
 
 class Traits(NamedTuple):
@@ -217,12 +226,13 @@ class Traits(NamedTuple):
     asked for by `PingPush` (answered by `Pong`), and a `Failed` answer to `Connect` is the end. Without: a session
     opens at once with `Hello`, and the transport has pings of its own.
     `inline_recovery`: recovered messages are part of `Subscribed`; without: each follows as a frame of its own.
-    `json_only`: payloads that are not JSON can't be said.
+    `json_only`: payloads that are not JSON can't be said. `acknowledges`: a publication is answered.
     """
 
     handshake: bool = False
     inline_recovery: bool = False
     json_only: bool = False
+    acknowledges: bool = True
 
 
 class Dialect(Protocol):
@@ -251,11 +261,60 @@ class Dialect(Protocol):
         """The close code and reason that this protocol uses for `disconnect`."""
 
 
+class Outlet(Protocol):
+    """Where the bytes of one connection go out. `holds` is a mask of reasons why nothing may be sent straight to it
+    now, past the session (0: it may); its upper half belongs to the transport. `owner` is the session.
+    """
+
+    holds: int
+    owner: Any
+
+
+class Group(Protocol):
+    """Outlets that get the same bytes, each at a place that stays its own until it leaves."""
+
+    def add(self, outlet: Any) -> int:
+        """Returns its place."""
+
+    def remove(self, place: int) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def send(self, data: bytes, place: int = 0, nanoseconds: int = 0) -> tuple[int, int, list[tuple[Any, int]]]:
+        """Send to all from `place` on, for about so long (0: to all), and without running any other code meanwhile.
+
+        Returns the place to go on from (-1: that was the last one), how many outlets took all of it, and the others
+        with the number of bytes they took: those that are held, and those that could not take all. To one that was not
+        held, what it did not take has to be given before anything else: TLS has it half sent already.
+        """
+
+
+class Deflation(Protocol):
+    """A way to compress that several connections share."""
+
+    def wire(self, frame: Frame) -> bytes:
+        """The frame as it goes on the socket; made once for all who share it."""
+
+
 class Transport(Protocol):
     """One connection, as the session sees it. No method raises, in whatever state the connection is."""
 
+    @property
+    def outlet(self) -> Outlet:
+        """Where others may send what the session would only pass on. The same object as long as it is open."""
+
+    @property
+    def deflation(self) -> Deflation | None:
+        """How what goes straight to the outlet is compressed (None: it is not). Settled once it is open."""
+
     def write(self, frame: Frame) -> None:
         """Hand over one frame. The transport says `session.blocked()` when it has enough, then `unblocked()`."""
+
+    def write_all(self, frames: Sequence[Frame]) -> None:
+        """Hand over several, in order, in one go."""
+
+    def write_rest(self, data: bytes) -> None:
+        """What is left of bytes that the outlet took in part: they go out before anything else."""
 
     def ping(self) -> bool:
         """Send a liveness probe. True: the peer has to answer, and `session.pong()` is called then."""
@@ -292,6 +351,9 @@ class Hooks(Protocol):
     """Is there code for remote procedure calls? Without: error 108."""
     handles_messages: bool
     """Is there code for messages outside any channel (`Send`)? Without: close 3508."""
+
+    handles_publications: bool
+    """Is there code that sees what clients publish? Without: it is passed on as it is."""
 
     async def connect(self, session: Session, connecting: Connecting) -> None:
         """After authentication, before the first command. Raises `ConnectionClosing` to deny; any other exception

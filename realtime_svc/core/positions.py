@@ -12,7 +12,7 @@ from realtime_svc.core.ports import Timer
 from realtime_svc.model import HistoryQuery, StreamPosition
 
 if TYPE_CHECKING:
-    from realtime_svc.core.hub import Channel
+    from realtime_svc.core.channel import Channel
     from realtime_svc.core.node import Node
 
 SECOND_LOOK = 1.0  # seconds
@@ -89,6 +89,5 @@ class PositionCheck:
         if position.epoch == top.epoch and position.offset >= top.offset:
             return
         lost = channel.missing(top)
-        channel.position = top
+        channel.start_anew(top)
         self._node.subscriptions.lost(lost)
-        channel.start_anew()

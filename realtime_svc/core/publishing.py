@@ -9,6 +9,8 @@ from realtime_svc.config import Namespace
 from realtime_svc.core.messages import History, Publish
 from realtime_svc.core.payload import parse_json
 from realtime_svc.core.permissions import may
+from realtime_svc.core.permit import Permit, Terms
+from realtime_svc.core.ports import PromptBroker
 from realtime_svc.core.recovery import fitting
 from realtime_svc.core.session import Session
 from realtime_svc.errors import ErrorCode, ReplyError
@@ -31,6 +33,7 @@ DEFAULT_EVENT = "message"
 NO_HISTORY = "this namespace keeps no history (history_size, history_ttl)"
 NO_PRESENCE = "this namespace does not know who is there (presence)"
 MAX_KEY = 255  # characters of an idempotency key, and of a version's epoch
+MOST_PERMITS = 16  # channels of one client for which it is remembered what holds there
 MAX_TAGS_SIZE = 32 * 1024  # bytes of all tags of a publication: they are kept and delivered as the payload is
 
 
@@ -40,19 +43,25 @@ class Publishing:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._broker = node.broker
+        self._broker_at_once = node.broker.publish_at_once if isinstance(node.broker, PromptBroker) else None
         self._presence = node.presence_store
 
     # ---- publishing
 
     async def publish_from(self, session: Session, command: Publish) -> PublishResult:
-        """A connected client publishes."""
-        return await self.publish(
-            command,
-            identity=session.identity,
-            publisher=session.info_in(command.channel),
-            session=session,
-            exclude=session.id if session.exclude_self else None,
-        )
+        """A connected client publishes. Raises as `publish`."""
+        terms = self._permit(session, command.channel)
+        return await self._publish(command, terms, self._options(command, terms), session)
+
+    def publish_at_once(self, session: Session, command: Publish) -> PublishResult | None:
+        """As `publish_from`, where nothing has to be waited for. None: something has, and nothing has happened yet."""
+        if self._broker_at_once is None or self._node.hooks.handles_publications:
+            return None
+        terms = self._permit(session, command.channel)
+        options = terms.options if not command.key else self._options(command, terms)
+        result = self._broker_at_once(self._publication(command, terms), options)
+        self._node.instruments.publications += result.fresh
+        return result
 
     async def publish(
         self,
@@ -60,7 +69,6 @@ class Publishing:
         *,
         identity: Identity | None = None,
         publisher: ClientInfo | None = None,
-        session: Session | None = None,
         exclude: str | None = None,
         skip_history: bool = False,
         version: int = 0,
@@ -73,53 +81,71 @@ class Publishing:
         """
         namespace = self._node.namespace(command.channel)
         if identity is not None:
-            self._check_right(identity, namespace, namespace.publish, command.channel, session)
-        if len(command.key) > MAX_KEY:
-            raise ReplyError(ErrorCode.BAD_REQUEST, f"an idempotency key has at most {MAX_KEY} characters")
+            self._check_right(identity, namespace, namespace.publish, command.channel, None)
+        terms = Terms(command.channel, namespace, self._node.limits.message_size, publisher, exclude)
+        options = self._options(command, terms)._replace(version=version, version_epoch=version_epoch)
         if len(version_epoch) > MAX_KEY:
             raise ReplyError(ErrorCode.BAD_REQUEST, f"a version epoch has at most {MAX_KEY} characters")
-        publication = self._publication(command, namespace, publisher, exclude, version)
-        if publisher is not None:
+        if skip_history:
+            options = options._replace(size=0, ttl=0.0)
+        return await self._publish(command, terms, options, None)
+
+    async def _publish(
+        self, command: Publish, terms: Terms, options: StreamOptions, session: Session | None
+    ) -> PublishResult:
+        publication = self._publication(command, terms, options.version)
+        if terms.publisher is not None and self._node.hooks.handles_publications:
             changed = await self._node.hooks.publish(session, publication)
             if changed is None:
                 return PublishResult(None)
             if changed is not publication:
-                again = Publish(command.channel, changed.data, changed.binary, changed.tags)
-                publication = self._publication(again, namespace, publisher, changed.exclude, version)
-        kept = namespace.keeps_history and not skip_history
-        options = StreamOptions(
-            size=namespace.history_size if kept else 0,
-            ttl=namespace.history_ttl if kept else 0.0,
-            meta_ttl=namespace.history_meta_ttl,
-            key=_scoped(command.key, publisher),
-            version=version,
-            version_epoch=version_epoch,
-        )
+                again = Publish(terms.channel, changed.data, changed.binary, changed.tags)
+                publication = self._publication(again, terms, options.version, changed.exclude)
         result = await self._broker.publish(publication, options)
         self._node.instruments.publications += result.fresh
         return result
 
-    def _publication(
-        self, command: Publish, namespace: Namespace, publisher: ClientInfo | None, exclude: str | None, version: int
-    ) -> Publication:
-        """The publication as it travels on. Raises `ReplyError` 107."""
-        is_json = namespace.payload == "json"
-        data = self._check(command, namespace)
-        binary = command.binary and not is_json
-        return Publication(command.channel, data, is_json, binary, command.tags, publisher, exclude, version=version)
+    def _permit(self, session: Session, channel: str) -> Permit:
+        """Raises `ReplyError` 107, 102, 103."""
+        permits = session.line.permits
+        if permits is None:
+            permits = session.line.permits = {}
+        permit = permits.get(channel)
+        if permit is not None and permit.identity is session.identity:
+            subscription = session.channels.get(channel)
+            if permit.subscription is subscription and (subscription is None or subscription.info is permit.info):
+                return permit
+        namespace = self._node.namespace(channel)
+        assert session.identity is not None
+        self._check_right(session.identity, namespace, namespace.publish, channel, session)
+        if len(permits) >= MOST_PERMITS:
+            permits.clear()
+        permit = permits[channel] = Permit(session, channel, namespace)
+        return permit
 
-    def _check(self, command: Publish, namespace: Namespace) -> bytes:
-        if len(command.data) > (namespace.message_size or self._node.limits.message_size):
+    def _options(self, command: Publish, terms: Terms) -> StreamOptions:
+        if not command.key:
+            return terms.options
+        if len(command.key) > MAX_KEY:
+            raise ReplyError(ErrorCode.BAD_REQUEST, f"an idempotency key has at most {MAX_KEY} characters")
+        return terms.options._replace(key=_scoped(command.key, terms.publisher))
+
+    def _publication(self, command: Publish, terms: Terms, version: int = 0, exclude: str | None = None) -> Publication:
+        """The publication as it travels on. Raises `ReplyError` 107."""
+        data, tags = command.data, command.tags
+        if len(data) > terms.most:
             raise ReplyError(ErrorCode.BAD_REQUEST, "payload too big")
-        if sum(len(text.encode()) for tag in (command.tags or {}).items() for text in tag) > MAX_TAGS_SIZE:
+        if tags and sum(len(text.encode()) for tag in tags.items() for text in tag) > MAX_TAGS_SIZE:
             raise ReplyError(ErrorCode.BAD_REQUEST, f"tags of more than {MAX_TAGS_SIZE} bytes")
-        if namespace.payload == "bytes":
-            return command.data
-        data, value = parse_json(command.data)
-        if namespace.schema:
-            event = (command.tags or {}).get(EVENT_TAG, DEFAULT_EVENT)
-            self._node.validator.check(channels.namespace_of(command.channel), event, value)
-        return data
+        binary = command.binary
+        if terms.is_json:
+            binary = False
+            data, value = parse_json(data)
+            if terms.schema:
+                event = tags.get(EVENT_TAG, DEFAULT_EVENT) if tags else DEFAULT_EVENT
+                self._node.validator.check(terms.schema, event, value)
+        exclude = exclude or terms.exclude
+        return Publication(terms.channel, data, terms.is_json, binary, tags, terms.publisher, exclude, version=version)
 
     async def broadcast(self, data: bytes, *, is_json: bool = True, exclude: str | None = None) -> None:
         """To every client of the whole server, outside any channel. `data` is one JSON value, or any bytes."""

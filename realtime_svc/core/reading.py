@@ -19,6 +19,9 @@ class Hold(enum.IntFlag):
     OUTPUT = 32
 
 
+_NOT_BACKLOG = ~int(Hold.BACKLOG)  # flags are slow to combine, and this is looked at for every command
+
+
 class Reading:
     """Several reasons may hold reading at once: it goes on when the last one is gone.
 
@@ -40,7 +43,7 @@ class Reading:
     @property
     def throttled(self) -> bool:
         """Is the client to wait, commands that were read already included?"""
-        return bool(self._holds & ~Hold.BACKLOG)
+        return bool(self._holds & _NOT_BACKLOG)
 
     def hold(self, reason: Hold, delay: float) -> None:
         """Read nothing for `delay` seconds."""
@@ -53,12 +56,12 @@ class Reading:
             return
         if not self._holds:
             self._transport.pause_reading()
-        self._holds |= reason
+        self._holds |= int(reason)
 
     def resume(self, reason: Hold) -> None:
         if self._over or not self._holds & reason:
             return
-        self._holds &= ~reason
+        self._holds &= ~int(reason)
         if not self._holds:
             self._transport.resume_reading()
         elif self._holds == Hold.BACKLOG and reason is not Hold.BACKLOG:

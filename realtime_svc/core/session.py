@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING
 
 from realtime_svc import errors
 from realtime_svc.core import expiry, login, messages
-from realtime_svc.core.commands import COMMANDS
 from realtime_svc.core.cork import Cork
 from realtime_svc.core.line import CommandLine
-from realtime_svc.core.outbox import Outbox
+from realtime_svc.core.outbox import CLOSED, CORKED, Outbox
 from realtime_svc.core.ports import Dialect, Frame, Timer, Transport
-from realtime_svc.core.ratelimit import TokenBucket
 from realtime_svc.core.reading import Hold, Reading
 from realtime_svc.core.state import State
-from realtime_svc.errors import ConnectionClosing, Disconnect, ErrorCode, ReplyError
+from realtime_svc.errors import ConnectionClosing, Disconnect
 from realtime_svc.model import ClientInfo, Identity, RemoteAddress, StreamPosition
 
 if TYPE_CHECKING:
     from realtime_svc.core.node import Node
     from realtime_svc.core.subscription import Subscription
 
+_CLOSING = State.CLOSING  # looked at for every message, and a member of an enum takes a while to find
 ANSWERS_SHARE = 4  # the part of its queue that a client may fill with answers, before it has to wait
 
 
@@ -43,7 +42,6 @@ class Session:
     __slots__ = (
         "_cork",
         "_disconnect",
-        "_errors",
         "_outbox",
         "_pong_due",
         "_timer",
@@ -60,9 +58,9 @@ class Session:
         "let_in",
         "line",
         "node",
+        "outlet",
         "pings",
         "reading",
-        "refused",
         "remote",
         "slot",
         "state",
@@ -85,7 +83,6 @@ class Session:
         frame_pings: bool = False,
         emulated: bool = False,
     ) -> None:
-        limits = node.limits
         self.id = str(uuid.uuid4())
         self.key = secrets.token_urlsafe(24) if emulated else ""
         self.node = node
@@ -101,7 +98,6 @@ class Session:
         )
         self.frame_pings = frame_pings
         self.state = State.AUTHENTICATING
-        self.refused = False  # it did not get in, and nothing it says is heard
         self.connected = False  # user code let it in
         self.let_in = False  # backends were told
         self.slot = 0
@@ -110,15 +106,16 @@ class Session:
         self.reading = Reading(transport, node.clock, self.line.work_off)
         self._pong_due = False
         self._cork: Cork | None = None
-        self._outbox = Outbox(transport, node.clock, limits.queue_size, limits.stall_timeout, self._too_slow)
+        self.outlet = transport.outlet
+        self._outbox = Outbox(self)
         self._disconnect: Disconnect | None = None
-        self._errors = TokenBucket(limits.errors, node.clock)
         self._timer: Timer | None = None  # first for the authentication, then for what expires
 
     # ---- life
 
     def opened(self) -> None:
         """The transport is open: say hello, and go on to what the client may do."""
+        self.outlet.owner = self
         self.node.opened(self)
         if self.node.draining:
             self.close(errors.SHUTDOWN)
@@ -133,7 +130,7 @@ class Session:
 
     @property
     def closing(self) -> bool:
-        return self.state >= State.CLOSING
+        return self.state >= _CLOSING
 
     def become(self, state: State) -> None:
         self.state = state
@@ -142,6 +139,8 @@ class Session:
         """End the connection. What is queued is delivered first, unless `flush` is off (the client takes nothing)."""
         if self.closing:
             return
+        if flush:
+            self.node.hub.finish_for(self)
         self.uncork()
         if self.closing:  # that was too much for it
             return
@@ -163,6 +162,7 @@ class Session:
 
     def _begin_to_close(self, disconnect: Disconnect) -> None:
         self.state = State.CLOSING
+        self.outlet.holds |= CLOSED
         self._disconnect = disconnect
         self._cork = None
         self.line.drop()
@@ -181,11 +181,13 @@ class Session:
             return
         self._disconnect = self._disconnect or disconnect
         self.state = State.CLOSED
+        self.outlet.holds |= CLOSED
         self._cork = None
         self.line.drop()
         self._stop_timer()
         self._outbox.drop()
         self.node.ended(self, self._disconnect)
+        self.outlet.owner = None
         if self.connected:
             self.node.close_hook(self, self._disconnect)
 
@@ -203,7 +205,7 @@ class Session:
 
     def say(self, reply: messages.Reply) -> None:
         """Send a reply, in the words of this client's protocol."""
-        if self.closing:
+        if self.state >= _CLOSING:
             return
         frame = self.dialect.encode(reply)
         if frame is not None:
@@ -218,7 +220,7 @@ class Session:
 
     def send(self, frame: Frame) -> None:
         """Send one encoded message, now or when the transport takes more. Never raises; a slow client is closed."""
-        if self.state >= State.CLOSING:
+        if self.state >= _CLOSING:
             return
         if self._cork is None:
             self.node.count_out(self.dialect, frame)
@@ -231,11 +233,13 @@ class Session:
         """Collect what is said until `uncork`, where the protocol can say several things in one frame."""
         if self.dialect.traits.handshake and self._cork is None and not self.closing:
             self._cork = Cork(self.dialect)
+            self.outlet.holds |= CORKED
 
     def uncork(self) -> None:
         """Send what was collected. Nothing happens where nothing was corked."""
         cork, self._cork = self._cork, None
         if cork is not None:
+            self.outlet.holds &= ~CORKED
             for frame in cork.frames():
                 self.send(frame)
 
@@ -263,7 +267,13 @@ class Session:
         if waiting > self.node.limits.queue_size // ANSWERS_SHARE:
             self.reading.pause(Hold.OUTPUT)
 
-    def _too_slow(self) -> None:
+    def flush(self) -> None:
+        """Hand over what was said in this turn of the event loop: the transport is about to say something itself."""
+        self.uncork()
+        self._outbox.flush()
+
+    def too_slow(self) -> None:
+        """The client takes too little of what waits for it."""
         if self.state is State.CLOSING:
             self.transport.abort()
         else:
@@ -273,66 +283,9 @@ class Session:
 
     def receive(self, payload: bytes, binary: bool) -> None:
         """One message from the client. After `pause_reading` a transport gives no further one."""
-        if not self.closing:
+        if self.state < _CLOSING:
             self.node.count_in(self.dialect, payload)
             self.line.add(payload, binary)
-
-    async def carry_out(self, command: messages.Command | messages.Failed) -> ReplyError | None:
-        """One command, or what stands for one that could not be read. Returns why it was refused, if it was: the client
-        has been told. Raises `ConnectionClosing` only."""
-        if self.refused:
-            return None
-        if isinstance(command, messages.Failed):
-            if self._unheard:
-                raise ConnectionClosing(errors.BAD_REQUEST)
-            self.refuse(command)
-            return command.error
-        verb, method = COMMANDS[type(command)]
-        try:
-            self._check_turn(command)
-            await method(self, command)
-            return None
-        except ConnectionClosing:
-            raise
-        except ReplyError as error:
-            failure = error
-        except Exception as error:
-            self.node.report(f"a client's {verb} failed", error)
-            if self.dialect.traits.handshake and self.state is State.CONNECTING:  # half in is not in
-                raise ConnectionClosing(errors.INTERNAL) from None
-            failure = ReplyError(ErrorCode.INTERNAL)
-        channel = getattr(command, "channel", None)
-        self.refuse(messages.Failed(failure, verb, channel and channel[:255], getattr(command, "id", None)))
-        return failure
-
-    @property
-    def _unheard(self) -> bool:
-        """Is this a protocol with a handshake, and the client has not made it yet?"""
-        return self.dialect.traits.handshake and self.state is State.AUTHENTICATING
-
-    def _check_turn(self, command: messages.Command) -> None:
-        """Nothing comes before the client has said who it is, and a handshake comes once and first."""
-        if self.dialect.traits.handshake:
-            if isinstance(command, messages.Connect) is not self._unheard:
-                raise ConnectionClosing(errors.BAD_REQUEST)
-        elif self.identity is None and not isinstance(command, messages.Authenticate):
-            raise ReplyError(ErrorCode.UNAUTHORIZED, 'authenticate first: {"auth":"<token>"}')
-
-    def refuse(self, failed: messages.Failed) -> None:
-        """Answer with the error; who only makes errors is slowed, then cut; before authentication there is one try."""
-        if self.closing:
-            return
-        self.node.count_error(failed.error)
-        self.say(failed)
-        if self._unheard:
-            self.refused = True  # the client closes; the timer does, if it doesn't
-        elif self.identity is None:
-            self.close(errors.INVALID_TOKEN)
-        elif delay := self._errors.take(1, self.node.clock):
-            if self._errors.flooded(self.node.clock):
-                self.close(errors.TOO_MANY_ERRORS)
-            else:
-                self.reading.hold(Hold.ERRORS, delay)
 
     @property
     def info(self) -> ClientInfo:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from realtime_svc.core.ports import Group
 from realtime_svc.model import ClientInfo, Grant, Publication
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ TagsMatch = Callable[[Mapping[str, str]], bool]
 
 
 class Subscription:
-    """`after`: publications up to this offset are not for this client any more. `simple`: every publication goes to it
-    as it is. `announced`: others are told that it comes and goes; `hears_joins`: it is told about others. `preparing`:
-    it is being made, and who makes it clears up where it ends meanwhile. `told`: backends and others know of it.
+    """`after`: publications up to this offset are not for this client any more, and neither are the first `since`
+    events of the channel on this node. `group`: every publication goes to it as it is, by its `place` there.
+    `announced`: others are told that it comes and goes; `hears_joins`: it is told about others. `preparing`: it is
+    being made, and who makes it clears up where it ends meanwhile. `told`: backends and others know of it.
     """
 
     __slots__ = (
@@ -33,18 +35,20 @@ class Subscription:
         "ended",
         "expires_at",
         "filter_size",
+        "group",
         "hears_joins",
         "info",
         "line",
         "matches",
         "overrun",
+        "place",
         "positioned",
         "preparing",
         "presence",
         "recoverable",
         "server_side",
         "session",
-        "simple",
+        "since",
         "token_id",
         "told",
     )
@@ -71,7 +75,9 @@ class Subscription:
         self.preparing = True
         self.told = False
         self.ended = False
-        self.simple = False
+        self.since = 0
+        self.group: Group | None = None
+        self.place = 0
 
     @property
     def client_info(self) -> ClientInfo:
@@ -87,9 +93,20 @@ class Subscription:
         else:
             self.line.append(publication)
 
-    def settle(self) -> None:
-        """From here on publications go straight through, where nothing has to be looked at."""
-        self.simple = self.line is None and self.matches is None and not self.delta and not self.after
+    @property
+    def simple(self) -> bool:
+        """Does every publication from here on go straight to it, with nothing to be looked at?"""
+        return self.line is None and self.matches is None and not (self.delta or self.after or self.ended)
+
+    def hears(self, number: int) -> bool:
+        """Is it told of a join or leave that is this event of the channel?"""
+        return self.line is None and self.since < number and not self.ended
+
+    def leave_group(self) -> None:
+        """Have its publications looked at again."""
+        group, self.group = self.group, None
+        if group is not None:
+            group.remove(self.place)
 
     def wants(self, publication: Publication) -> bool:
         """By its tags."""

@@ -16,6 +16,7 @@ from realtime_svc import channel as channels
 from realtime_svc import errors
 from realtime_svc.config import Namespace
 from realtime_svc.core import messages, recovery
+from realtime_svc.core.channel import Channel
 from realtime_svc.core.fossil import delta
 from realtime_svc.core.messages import Message, SubscriptionResult
 from realtime_svc.core.permissions import may, may_look_back
@@ -204,12 +205,12 @@ class Subscriptions:
         channel = self._node.hub.channels.get(subscription.channel)
         if subscription.ended or channel is None:
             return
-        known = channel.position
-        if top is not None and known is not None and known.epoch != top.epoch and not subscription.line:
-            channel.position = top
-            self.lost(channel.positioned())
-            channel.start_anew()
+        if top is not None:
+            self._meet(channel, subscription, top)
+            if subscription.ended:  # what was under way was too much for its client
+                return
         whole = channel.activate(subscription, top)
+        self._node.hub.settle(subscription)
         if subscription.ended:  # what waited was too much for its client
             return
         if not whole and subscription.positioned:
@@ -221,6 +222,18 @@ class Subscriptions:
             join = Join(subscription.channel, subscription.client_info)
             self._node.background(self._broker.announce(join), "announcing a join failed")
         subscription.session.watch_expiry()
+
+    def _meet(self, channel: Channel, subscription: Subscription, top: StreamPosition) -> None:
+        """The newcomer has read the stream. Where it is another one than this node was in, who was there is told,
+        unless what is under way shows that ours is the newer one."""
+        known = channel.position
+        if channel.busy and (known is None or known.epoch != top.epoch):
+            self._node.hub.finish(channel)
+            known = channel.position
+        if known is not None and known.epoch != top.epoch and not (subscription.line or channel.waiting):
+            lost = channel.positioned()
+            channel.start_anew(top)
+            self.lost(lost)
 
     # ---- how one ends
 

@@ -23,6 +23,7 @@ from realtime_svc.model import (
 
 MOST_EMPTY = 100_000  # streams without a publication and without a subscriber
 NOWHERE = StreamPosition(0, "")
+PUBLISHED = PublishResult(None)
 
 
 class MemoryBroker:
@@ -83,27 +84,39 @@ class MemoryBroker:
             self._note_empty(stream)
 
     async def publish(self, publication: Publication, options: StreamOptions) -> PublishResult:
+        return self.publish_at_once(publication, options)
+
+    def publish_at_once(self, publication: Publication, options: StreamOptions) -> PublishResult:
+        """Implements `core.ports.PromptBroker`."""
+        size, ttl, _, key, version, version_epoch = options
+        kept = size and ttl
+        if not (kept or key):
+            self._deliver(publication.at(NOWHERE) if publication.offset or publication.epoch else publication)
+            return PUBLISHED
         now = self._clock.seconds()
-        if options.key:
-            known = self._keys.find(publication.channel, options.key, now)
+        if key:
+            known = self._keys.find(publication.channel, key, now)
             if known is not None:
                 return known
-        position = None
-        if options.size > 0 and options.ttl > 0:
+        result = PUBLISHED
+        if kept:
             stream = self._stream(publication.channel, now)
-            if stream.has(options.version, options.version_epoch):
+            if version and stream.has(version, version_epoch):
                 return PublishResult(stream.position, fresh=False)
-            position = StreamPosition(stream.top + 1, stream.epoch)
+            position: StreamPosition = tuple.__new__(StreamPosition, (stream.top + 1, stream.epoch))
             publication = publication.at(position)
             stream.append(publication, position, options, now)
-            self._sweeper.watch(stream, stream.kept_until)
-            self._empty.pop(publication.channel, None)
+            result = PublishResult(position)
+            if stream.kept_until < stream.due:
+                self._sweeper.watch(stream, stream.kept_until)
+            if self._empty:
+                self._empty.pop(publication.channel, None)
         elif publication.offset or publication.epoch:  # a place it had elsewhere
             publication = publication.at(NOWHERE)
-        if options.key:
-            self._sweeper.watch(self._keys, self._keys.add(publication.channel, options.key, position, now))
+        if key:
+            self._sweeper.watch(self._keys, self._keys.add(publication.channel, key, result.position, now))
         self._deliver(publication)
-        return PublishResult(position)
+        return result
 
     async def announce(self, event: Join | Leave) -> None:
         self._deliver(event)
@@ -149,18 +162,20 @@ class MemoryBroker:
 
     def _deliver(self, event: ChannelEvent) -> None:
         """An error of `receive` reaches the caller, but takes nothing from those that wait."""
-        waiting = self._undelivered
-        waiting.append(event)
         if self._delivering:
+            self._undelivered.append(event)
             return
         self._delivering = True
         failed: Exception | None = None
         try:
-            while waiting:
+            while True:
                 try:
-                    self._receive(waiting.popleft())
+                    self._receive(event)
                 except Exception as error:  # ours to pass on, whatever it is
                     failed = failed or error
+                if not self._undelivered:
+                    break
+                event = self._undelivered.popleft()
         finally:
             self._delivering = False
         if failed is not None:

@@ -14,12 +14,12 @@ class Stream:
     """The newest publications of a channel; and what outlives them: epoch, top offset, version.
 
     The publications are there until `kept_until`, all else until `lives_until`, which is never earlier. Offsets are
-    without gaps, so a place in the list is a matter of arithmetic. The list's first `_head` places are given up: its
-    front is cut off once it is half of the list, so a publication that falls out costs O(1) whatever the size.
+    without gaps, so a place in the list is a matter of arithmetic. Once as many are kept as are to be, the newest takes
+    the place of the oldest, which is `_first`: one that falls out costs O(1) whatever the size.
     """
 
     __slots__ = (
-        "_head",
+        "_first",
         "_home",
         "_kept",
         "channel",
@@ -43,15 +43,15 @@ class Stream:
         self.lives_until = 0.0
         self.due = math.inf  # the sweeper's
         self._home = home
-        self._kept: list[Publication | None] = []
-        self._head = 0
+        self._kept: list[Publication] = []
+        self._first = 0
 
     @property
     def position(self) -> StreamPosition:
         return StreamPosition(self.top, self.epoch)
 
     def __len__(self) -> int:
-        return len(self._kept) - self._head
+        return len(self._kept)
 
     def has(self, version: int, version_epoch: str) -> bool:
         """Is a publication of this version, or of a later one, in the stream already? 0: versions do not matter."""
@@ -59,31 +59,36 @@ class Stream:
 
     def append(self, publication: Publication, position: StreamPosition, options: StreamOptions, now: float) -> None:
         """Keep `publication`, which stands at `position`: the one after the top."""
+        kept, size = self._kept, options.size
+        if len(kept) == size:
+            first = self._first
+            kept[first] = publication
+            self._first = first + 1 if first + 1 < size else 0
+        else:
+            if self._first or len(kept) > size:  # so many were not to be kept before
+                self._kept = kept = self._between(max(0, len(kept) - size + 1), len(kept))
+                self._first = 0
+            kept.append(publication)
         self.top = position.offset
-        self._kept.append(publication)
-        surplus = len(self._kept) - self._head - options.size
-        if surplus > 0:
-            self._drop(surplus)
-        self.kept_until = now + options.ttl
-        self.lives_until = now + max(options.ttl, options.meta_ttl)
+        ttl, meta_ttl = options.ttl, options.meta_ttl
+        self.kept_until = now + ttl
+        self.lives_until = now + (meta_ttl if meta_ttl > ttl else ttl)
         if options.version > 0:
             self.version = options.version
             self.version_epoch = options.version_epoch
 
-    def _drop(self, surplus: int) -> None:
-        """Let the oldest go."""
-        head = self._head + surplus
-        if 2 * head >= len(self._kept):
-            del self._kept[:head]
-            self._head = 0
-        else:
-            self._kept[self._head : head] = [None] * surplus
-            self._head = head
+    def _between(self, start: int, end: int) -> list[Publication]:
+        """Those kept, from `start` on and before `end`, counted from the oldest."""
+        kept, turn = self._kept, len(self._kept)
+        start, end = start + self._first, end + self._first
+        if end <= turn:
+            return kept[start:end]
+        return kept[start:] + kept[: end - turn] if start < turn else kept[start - turn : end - turn]
 
     def clear(self) -> None:
         """Let all publications go."""
         self._kept.clear()
-        self._head = 0
+        self._first = 0
         self.kept_until = 0.0
 
     def read(self, query: HistoryQuery) -> list[Publication]:
@@ -101,9 +106,7 @@ class Stream:
                 start = max(0, query.since.offset + 1 - oldest)
             if query.limit is not None:
                 end = start + query.limit
-        if start >= end:
-            return []
-        found = [item for item in self._kept[self._head + start : self._head + end] if item is not None]
+        found = self._between(start, min(end, count)) if start < end else []
         if query.reverse:
             found.reverse()
         return found

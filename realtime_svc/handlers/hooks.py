@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from typing import TYPE_CHECKING, Any
 
+from msgspec import structs
 from twisted.internet.defer import Deferred
 
 from realtime_svc import errors
@@ -44,6 +44,7 @@ class NoHandlers:
 
     handles_calls = False
     handles_messages = False
+    handles_publications = False
 
     async def connect(self, session: Session, connecting: Connecting) -> None:
         return
@@ -80,6 +81,7 @@ class UserHandlers:
         self.handles_calls = "rpc" in self._handlers
         self.handles_messages = "message" in self._handlers
         self._publish = "publish" if "publish" in self._handlers else "message"
+        self.handles_publications = self._publish in self._handlers
 
     async def connect(self, session: Session, connecting: Connecting) -> None:
         request = ConnectRequest(connecting)
@@ -150,7 +152,7 @@ class UserHandlers:
 def _changed(publication: Publication, by: Publication) -> Publication:
     """What a handler may change; channel and publisher stay, whichever message it returned."""
     exclude = by.exclude or publication.exclude
-    return dataclasses.replace(publication, data=by.data, binary=by.binary, tags=by.tags, exclude=exclude)
+    return structs.replace(publication, data=by.data, binary=by.binary, tags=by.tags, exclude=exclude)
 
 
 def _closing(error: ReplyError) -> Disconnect:

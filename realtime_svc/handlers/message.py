@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from realtime_svc.core.publishing import DEFAULT_EVENT, EVENT_TAG
 from realtime_svc.handlers.values import check_tags, from_json, to_payload
@@ -93,7 +92,7 @@ class Message:
             changes["tags"] = check_tags(tags)
         if exclude is not None:
             changes["exclude"] = exclude.id
-        return Message(dataclasses.replace(self._publication, **changes))
+        return Message(structs.replace(self._publication, **changes))
 
 
 class History(NamedTuple):

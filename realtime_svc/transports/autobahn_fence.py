@@ -1,33 +1,33 @@
 """What we override of Autobahn, and why. Everything here is pinned by `tests/transports/test_autobahn_fence.py`.
 
-Autobahn's state machine reads frames. Its timers, its logging, its HTTP answers and its way of ending a connection are
-replaced: the timers run on a global loop in whole seconds, disabled logging still formats its arguments, the answers
-repeat what the client sent, and a connection that is dropped may be held open by a peer that does not read. So is
-permessage-deflate: an offer that can't be accepted is passed over instead of failing the handshake, and the length of
-an inflated message is exact.
+Autobahn's state machine reads frames. Its timers, its logging, its HTTP and its way of ending a connection are
+replaced: the timers run on a global loop in whole seconds, disabled logging still formats its arguments, the front door
+has read the head more strictly already, and a connection that is dropped may be held open by a peer that does not read.
+So is permessage-deflate: an offer that can't be accepted is passed over instead of failing the handshake, and the
+length of an inflated message is exact.
+
+What Autobahn sets on each new connection is found on the class (`server_factory`): a connection that only listens has
+no copy of it.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
-import autobahn.websocket.protocol
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
-from twisted.python.failure import Failure
+from autobahn.websocket.protocol import WebSocketProtocol
+from autobahn.websocket.types import ConnectionDeny
+from autobahn.websocket.utf8validator import Utf8Validator
 
 from realtime_svc.config import Deflate
 from realtime_svc.errors import Refusal
+from realtime_svc.transports.entrance import half_closes
 from realtime_svc.wire import deflate
-from realtime_svc.wire.frames import websocket_frame
+from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.http_response import refusal_response
-
-
-def _no_format(value: object) -> str:
-    return ""
-
-
-autobahn.websocket.protocol.pformat = _no_format  # type: ignore[assignment, attr-defined]  # 29 options were formatted for every connection
+from realtime_svc.wire.upgrade import answer_upgrade, offered_extensions
 
 MAX_DISCARDED = 64 * 2**20  # bytes that are read and thrown away behind the end of a connection
 _RESERVED_CODES = (1004, 1005, 1006)
@@ -77,7 +77,6 @@ class FencedServerProtocol(WebSocketServerProtocol):
     _isMessageCompressed: bool  # noqa: N815
     deflate = Deflate()
     refusal: Refusal | None = None
-    extensions_answer = ""
     frames_in = 0
     discarded = 0
     halted = False
@@ -90,28 +89,42 @@ class FencedServerProtocol(WebSocketServerProtocol):
 
     # ---- handshake
 
-    def _parseExtensionsHeader(self, header: str, removeQuotes: bool = True) -> list[Any]:  # noqa: N802, N803
-        """Agree to an extension, or to none, and leave nothing for Autobahn to agree to."""
-        terms = deflate.agree(header, self.deflate)
-        if terms is not None:
-            self._perMessageCompress = _Deflate(terms, self.deflate.memory_level, self.maxMessagePayloadSize)
-            self.extensions_answer = terms.answer
-        return []
+    def __init__(self) -> None:
+        """Without Autobahn's Deferreds, which nobody waits for."""
 
-    def succeedHandshake(self, res: tuple[str | None, dict[str, str]]) -> None:  # noqa: N802
-        subprotocol, headers = res
-        if self.extensions_answer:
-            headers["Sec-WebSocket-Extensions"] = self.extensions_answer
-        super().succeedHandshake((subprotocol, headers))
+    @cached_property
+    def utf8validator(self) -> Any:  # type: ignore[override]
+        """Made for the first text that the state machine reads."""
+        return Utf8Validator()
 
     def connectionMade(self) -> None:
-        """Without Autobahn's description of the transport, which reads certificates and formats addresses."""
+        """Without Autobahn's description of the transport, and without its copies of what is on the class."""
         self.transport.setTcpNoDelay(True)
-        self._transport_details = None  # type: ignore[assignment]
-        self._connectionMade()
 
-    def _onOpen(self) -> None:  # noqa: N802
+    def shake_hands(self, head: RequestHead) -> None:
+        """Ask `onConnect`, and answer the upgrade request. `head` passed `check_websocket`."""
+        try:
+            subprotocol = self.onConnect(head)
+        except ConnectionDeny as denied:
+            self.failHandshake(denied.reason or "", denied.code)
+            return
+        extension = self._agree(head)
+        self.transport.write(answer_upgrade(head, subprotocol, extension))
+        self.state = self.STATE_OPEN
         self.onOpen()
+
+    def onConnect(self, request: RequestHead) -> str | None:  # type: ignore[override]
+        """The sub-protocol that is selected. Raises `ConnectionDeny`."""
+        raise NotImplementedError
+
+    def _agree(self, head: RequestHead) -> str:
+        """Agree to an extension, or to none (""). Raises nothing: the offer was checked."""
+        offers = offered_extensions(head)
+        terms = deflate.agree(", ".join(offers), self.deflate) if offers else None
+        if terms is None:
+            return ""
+        self._perMessageCompress = _Deflate(terms, self.deflate.memory_level, self.maxMessagePayloadSize)
+        return terms.answer
 
     def failHandshake(self, reason: str, code: int = 400, responseHeaders: object = None) -> None:  # noqa: N802, N803
         """Our own answer: fixed words, a JSON body, the connection closed."""
@@ -176,10 +189,6 @@ class FencedServerProtocol(WebSocketServerProtocol):
     def sendData(self, data: bytes, sync: bool = False, chopsize: int | None = None) -> None:  # noqa: N802
         self.transport.write(data)
 
-    def compress(self, payload: bytes, opcode: int) -> bytes:
-        """One compressed message (RFC 7692). Autobahn's `sendMessage` would measure it against the inbound limit."""
-        return websocket_frame(opcode, self._perMessageCompress.compress(payload), compressed=True)
-
     # ---- ending
 
     def _protocol_violation(self, reason: str) -> bool:
@@ -200,10 +209,13 @@ class FencedServerProtocol(WebSocketServerProtocol):
             self.sendCloseFrame(code=code, reasonUtf8=reason.encode()[:123], isReply=False)
         self.dropConnection()
 
-    def forget(self, reason: Failure) -> None:
-        """The connection is gone. Autobahn's own `connectionLost` fails on some of OpenSSL's errors."""
-        self.wasNotCleanReason = self.wasNotCleanReason or "connection lost"
-        self._connectionLost(reason)  # type: ignore[arg-type]  # no string, whatever its annotation says
+    def forget(self) -> None:
+        """The connection is gone: without what Autobahn makes of the reason, which fails on some of OpenSSL's."""
+        self.state = self.STATE_CLOSED
+        if self.wasClean:
+            self.onClose(True, self.remoteCloseCode, self.remoteCloseReason)
+        else:
+            self.onClose(False, self.CLOSE_STATUS_CODE_ABNORMAL_CLOSE, None)
 
     def failing(self, code: int) -> None:
         """A hook: we are about to close with `code` for a violation."""
@@ -217,10 +229,10 @@ class FencedServerProtocol(WebSocketServerProtocol):
             self.state = self.STATE_CLOSED
             self.data = b""
             self.linger()
-            if hasattr(self.transport, "wrappedProtocol"):  # TLS says goodbye by itself
-                self.transport.loseConnection()
-            else:
+            if half_closes(self.transport):
                 self.transport.loseWriteConnection()
+            else:
+                self.transport.loseConnection()
 
 
 def _may_be_sent(code: int) -> bool:
@@ -254,6 +266,22 @@ def server_factory(
     options = {name: getattr(factory, name) for name in protocol.CONFIG_ATTRS}
     options["perMessageCompressionAccept"] = staticmethod(factory.perMessageCompressionAccept)
     options["deflate"] = settings
+    options["factory"] = factory
     configured: Any = type(protocol.__name__, (protocol,), options)
+    for name, value in _at_first(configured).items():
+        setattr(configured, name, value)
     factory.protocol = configured
     return factory
+
+
+def _at_first(configured: type[FencedServerProtocol]) -> dict[str, Any]:
+    """What Autobahn sets on a connection when it is made, and when its handshake is done.
+
+    Of what can be changed, `send_queue` stays empty (`sendData`), and nobody reads `trafficStats`.
+    """
+    pattern = configured()
+    WebSocketProtocol._connectionMade(pattern)
+    found = vars(pattern)
+    del found["utf8validator"]
+    behind = {"websocket_version": 13, "inside_message": False, "current_frame": None}
+    return {**found, **behind, "_transport_details": None}

@@ -67,9 +67,10 @@ class Caps:
         if crowded or (self._total and self.open >= self._total + SLACK):
             return None
         self.open += 1
-        full = self._total and self.open > self._total
-        retry = {"Retry-After": "10"}
-        lease = Lease(self, Refusal(503, "connections", "too many connections", retry) if full else None)
+        refusal = None
+        if self._total and self.open > self._total:
+            refusal = Refusal(503, "connections", "too many connections", {"Retry-After": "10"})
+        lease = Lease(self, refusal)
         if bucket is not None:
             lease.enter(bucket)
         return lease

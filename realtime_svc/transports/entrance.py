@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from realtime_svc.config import Http
@@ -76,3 +77,11 @@ class Entrance:
     web: Web
     refused: Callable[[Refusal, str], None]
     bodies: BodySizes
+
+
+def half_closes(transport: Any) -> bool:
+    """Is an orderly end to half-close the connection, and to read on? TLS says goodbye by itself.
+
+    A TLS layer in memory passes every question it can't answer on to the connection below: its type is asked first.
+    """
+    return not isinstance(transport, TLSMemoryBIOProtocol) and getattr(transport, "half_closes", True)

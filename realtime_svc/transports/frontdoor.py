@@ -15,17 +15,17 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from realtime_svc.core.ports import Timer
 from realtime_svc.errors import Refusal, bad_head
 from realtime_svc.model import RemoteAddress
+from realtime_svc.transports.arrivals import Arrivals
 from realtime_svc.transports.caps import Lease
-from realtime_svc.transports.entrance import Entrance, HttpExchange
+from realtime_svc.transports.entrance import Entrance, HttpExchange, half_closes
 from realtime_svc.wire.forwarded import client_address
-from realtime_svc.wire.http_head import HeadParser, RequestHead, rewrite_http_head
+from realtime_svc.wire.http_head import HeadParser, RequestHead, read_whole, rewrite_http_head
 from realtime_svc.wire.http_response import refusal_response
 from realtime_svc.wire.routes import Route, route
 
@@ -43,6 +43,7 @@ class FrontDoorFactory(Factory):
     def __init__(self, entrance: Entrance) -> None:
         self.entrance = entrance
         self.waiting: set[FrontDoor] = set()
+        self.arrivals = Arrivals(entrance.clock, entrance.http.head_timeout)
 
     def buildProtocol(self, addr: IAddress | None) -> FrontDoor:
         return FrontDoor(self)
@@ -51,6 +52,7 @@ class FrontDoorFactory(Factory):
         """Drain: connections that have no request under way are closed."""
         for door in tuple(self.waiting):
             door.drain()
+        self.arrivals.end()
 
     def abort_all(self) -> None:
         """The time to drain is up."""
@@ -67,35 +69,37 @@ class FrontDoor(TwistedProtocol):
 
     transport: Any
 
+    _parser: HeadParser | None = None  # None between two requests
+    _timer: Timer | None = None
+    _exchange: HttpExchange | None = None
+    _rest = b""  # what came behind the head of the request under way
+    _body_left = 0
+    _arriving = True  # its first request is awaited
+    _busy = False  # a request is under way
+    _streaming = False  # its response does not end
+    _last = False  # no request is taken after it
+    _ended = False  # the peer sends nothing more
+    _closing = False
+
     def __init__(self, factory: FrontDoorFactory) -> None:
-        self._doors = factory.waiting
+        self._factory = factory
         self._entrance = factory.entrance
-        self._parser: HeadParser | None = None  # None between two requests
-        self._host = ""  # whose connection it is, as far as is known
         self._lease: Lease | None = None
-        self._claimed = False
-        self._timer: Timer | None = None
-        self._exchange: HttpExchange | None = None
-        self._rest = b""  # what came behind the head of the request under way
-        self._body_left = 0
-        self._busy = False  # a request is under way
-        self._streaming = False  # its response does not end
-        self._last = False  # no request is taken after it
-        self._ended = False  # the peer sends nothing more
-        self._closing = False
 
     # ---- the connection
 
     def connectionMade(self) -> None:
-        host = self._host = getattr(self.transport.getPeer(), "host", "local")
-        self._lease = self._entrance.caps.accept(None if self._entrance.trusted.contains(host) else host)
+        peer = self.transport.getPeer()
+        self._host = host = getattr(peer, "host", "local")  # whose connection it is, as far as is known
+        self._peer = RemoteAddress(host, getattr(peer, "port", 0))
+        self._proxied = self._entrance.trusted.contains(host)
+        self._lease = self._entrance.caps.accept(None if self._proxied else host)
         if self._lease is None:
             self._entrance.refused(Refusal(503, "dropped", "too many connections"), host)
             self.abort()
             return
-        self._doors.add(self)
-        self._parser = HeadParser(self._entrance.limits)
-        self._arm(self._entrance.http.head_timeout, self._too_slow)
+        self._factory.waiting.add(self)
+        self._factory.arrivals.add(self)
 
     def readConnectionLost(self) -> None:
         """The peer has said all it has to say: what it asked for is answered, unless the answer would never end."""
@@ -112,7 +116,8 @@ class FrontDoor(TwistedProtocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._disarm()
-        self._doors.discard(self)
+        self._factory.arrivals.remove(self)
+        self._factory.waiting.discard(self)
         if self._lease is not None:
             self._lease.release()
         if self._exchange is not None:
@@ -131,14 +136,15 @@ class FrontDoor(TwistedProtocol):
         """Close for writing and throw away what still comes: closing at once could take what was written along."""
         self._closing = True
         self._rest = b""
+        self._factory.arrivals.remove(self)
         self._arm(LINGER, self.abort)
         if self._exchange is not None:
             self._exchange.leave()
         self.transport.resumeProducing()
-        if self._ended or isinstance(self.transport, TLSMemoryBIOProtocol):  # TLS has a goodbye of its own
-            self.transport.loseConnection()
-        else:
+        if not self._ended and half_closes(self.transport):
             self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
 
     def _refuse(self, refusal: Refusal, *, bodiless: bool = False) -> None:
         self._entrance.refused(refusal, self._host)
@@ -160,7 +166,8 @@ class FrontDoor(TwistedProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def too_slow(self) -> None:
+        """The time for a request is up."""
         self._entrance.refused(Refusal(408, "too_slow", "no request in time"), self._host)
         self.abort()
 
@@ -176,30 +183,37 @@ class FrontDoor(TwistedProtocol):
             self._read_head(data)
 
     def _read_head(self, data: bytes) -> None:
-        if self._parser is None:
-            self._parser = HeadParser(self._entrance.limits)
-            self._arm(self._entrance.http.head_timeout, self._too_slow)
-        bodiless = False
+        entrance, bodiless = self._entrance, False
         try:
-            parsed = self._parser.feed(data)
+            if self._parser is None and (parsed := read_whole(data, entrance.limits)) is None:
+                self._parser = HeadParser(entrance.limits)
+                if not self._arriving:
+                    self._arm(entrance.http.head_timeout, self.too_slow)
+            if self._parser is not None:
+                parsed = self._parser.feed(data)
             if parsed is not None:
-                self._parser = None
-                self._disarm()
-                self._busy = True
+                self._head_came()
                 head, self._rest = parsed
                 bodiless = head.method == "HEAD"
                 self._dispatch(head)
         except Refusal as refusal:
             self._refuse(refusal, bodiless=bodiless)
 
+    def _head_came(self) -> None:
+        self._parser = None
+        self._busy = True
+        self._disarm()
+        if self._arriving:
+            self._factory.arrivals.remove(self)
+
     def _dispatch(self, head: RequestHead) -> None:
         """The head is complete: find out whom it is for. Raises `Refusal`."""
         remote = self._remote(head)
         self._host = remote.host
-        if not self._claimed:
+        if self._arriving:
+            self._arriving = False
             assert self._lease is not None
             self._lease.claim(remote.host)
-            self._claimed = True
         self._entrance.gate.check(head)
         found = route(head, api=bool(self._entrance.bodies.api))
         if found.endpoint.is_websocket:
@@ -209,11 +223,12 @@ class FrontDoor(TwistedProtocol):
         self._prepare(head, found, remote)
 
     def _remote(self, head: RequestHead) -> RemoteAddress:
-        """Who it is: the peer, or whom a trusted proxy names."""
-        peer = self.transport.getPeer()
-        host, port = getattr(peer, "host", "local"), getattr(peer, "port", 0)
-        named = client_address(host, head.get_all("x-forwarded-for"), self._entrance.trusted)
-        return RemoteAddress(named, 0) if named is not None and named != host else RemoteAddress(host, port)
+        """Who it is: the peer, or whom a trusted proxy names. A proxied connection may bring several."""
+        if self._proxied:
+            named = client_address(self._peer.host, head.get_all("x-forwarded-for"), self._entrance.trusted)
+            if named is not None and named != self._peer.host:
+                return RemoteAddress(named, 0)
+        return self._peer
 
     def _check_upgrade(self) -> None:
         if self._rest:
@@ -250,7 +265,7 @@ class FrontDoor(TwistedProtocol):
     def _pass_on(self, head: RequestHead, found: Route, remote: RemoteAddress) -> None:
         if found.endpoint.is_websocket:
             assert self._lease is not None
-            self._doors.discard(self)
+            self._factory.waiting.discard(self)
             self._entrance.hall.open(self.transport, head, found, remote, self._lease)
             return
         if self._exchange is None:
@@ -260,7 +275,7 @@ class FrontDoor(TwistedProtocol):
         self._body_left = CHUNKED if head.chunked else (head.content_length or 0)
         if self._body_left:
             size = self._entrance.bodies.limit(found.endpoint) if head.chunked else self._body_left
-            self._arm(self._entrance.http.head_timeout + size / BODY_RATE, self._too_slow)
+            self._arm(self._entrance.http.head_timeout + size / BODY_RATE, self.too_slow)
         self._exchange.begin(head, found, remote, rewrite_http_head(head, close=self._last))
         self._feed()
 

@@ -11,7 +11,7 @@ taken. The line is bounded: one POST more gets 429.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from realtime_svc import errors
 from realtime_svc.core.node import Node
-from realtime_svc.core.ports import Admitted, Dialect, Frame
+from realtime_svc.core.ports import Admitted, Dialect, Frame, Outlet
 from realtime_svc.core.session import Session
 from realtime_svc.errors import Disconnect, Refusal
 from realtime_svc.model import RemoteAddress
@@ -74,7 +74,7 @@ class Streams:
         node, identity, form = self._node, admitted.identity, _FORMS[route.endpoint]
         if identity is not None and not node.claim_user(identity.user):
             raise Refusal(429, "connections_per_user", "too many connections of this user", {"Retry-After": "10"})
-        link = StreamLink(request, form.comment)
+        link = StreamLink(request, form.comment, node.new_outlet())
         session = link.session = Session(
             node,
             DIALECTS[route.endpoint, protobuf],
@@ -124,7 +124,10 @@ class StreamLink:
 
     session: Session
 
-    def __init__(self, request: Request, comment: bytes) -> None:
+    deflation = None
+
+    def __init__(self, request: Request, comment: bytes, outlet: Outlet) -> None:
+        self.outlet = outlet
         self._request = request
         self._comment = comment
         self._line: deque[_Waiting] = deque()
@@ -181,6 +184,13 @@ class StreamLink:
     def write(self, frame: Frame) -> None:
         if self._open:
             self._request.write(frame.wire)
+
+    def write_all(self, frames: Sequence[Frame]) -> None:
+        if self._open:
+            self._request.write(b"".join([frame.wire for frame in frames]))
+
+    def write_rest(self, data: bytes) -> None:
+        """Nothing goes straight to the outlet."""
 
     def ping(self) -> bool:
         """A comment: it keeps proxies awake, and shows a dead peer to the kernel. Nobody answers it."""

@@ -8,6 +8,7 @@ tickets nor a session id context, and its default suites and groups are wider.
 from __future__ import annotations
 
 import datetime
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,12 +80,21 @@ class ServerTls:
         self._made_at = self._monotonic()
         self._material = material
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802, N803 (Twisted)
-        """One connection, before its handshake. OpenSSL keeps one ticket key a context: a new context is a new key."""
+    def connection(self, sock: socket.socket | None) -> SSL.Connection:
+        """One connection, before its handshake: on a socket, or (None) in memory.
+
+        OpenSSL keeps one ticket key a context: a new context is a new key.
+        """
         if self._monotonic() - self._made_at > TICKET_KEY_LIFETIME:
             self._context = _context(self._settings, self._material)
             self._made_at = self._monotonic()
-        return SSL.Connection(self._context, None)
+        made = SSL.Connection(self._context, sock)
+        made.set_accept_state()
+        return made
+
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802, N803 (Twisted)
+        """The same, as Twisted asks for it."""
+        return self.connection(None)
 
     def wrap(self, factory: IProtocolFactory, clock: IReactorTime | None = None) -> TLSMemoryBIOFactory:
         """A factory that speaks TLS on whatever stream it is given and hands what is inside to `factory`.

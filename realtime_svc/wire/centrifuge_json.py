@@ -16,7 +16,9 @@ from realtime_svc.core.ports import Frame, Traits
 from realtime_svc.errors import Disconnect
 from realtime_svc.wire import centrifuge, frames
 from realtime_svc.wire.centrifuge_json_commands import read_command
-from realtime_svc.wire.centrifuge_json_replies import line_of
+from realtime_svc.wire.centrifuge_json_replies import ENCODERS, NotJsonError, not_json
+
+_NEWLINE = 10
 
 
 class CentrifugeJsonDialect:
@@ -30,21 +32,30 @@ class CentrifugeJsonDialect:
     def __init__(self, framing: Callable[[bytes], frames.Frame], name: str, *, goodbye: bool = False) -> None:
         self.name = name
         self._framing = framing
-        self._goodbye = goodbye
+        self._encoders = {kind: encoder for kind, encoder in ENCODERS.items() if goodbye or kind is not messages.Bye}
 
-    def decode(self, payload: bytes, binary: bool, home: str) -> Iterator[messages.Command | messages.Failed]:
+    def decode(
+        self, payload: bytes, binary: bool, home: str
+    ) -> tuple[messages.Command | messages.Failed] | Iterator[messages.Command | messages.Failed]:
         """The commands of one frame, text or binary, in order. Raises `ConnectionClosing` (3501)."""
-        lines = [line for line in payload.split(b"\n") if line and not line.isspace()]
-        if not lines or not centrifuge.is_utf8(payload):
+        if not centrifuge.is_utf8(payload):
             raise centrifuge.broken()
-        for line in lines:
-            yield read_command(line)
+        if _NEWLINE not in payload:
+            return (read_command(payload),)
+        lines = [line for line in payload.split(b"\n") if line and not line.isspace()]
+        if not lines:
+            raise centrifuge.broken()
+        return map(read_command, lines)
 
     def encode(self, reply: messages.Reply) -> frames.Frame | None:
         """One reply as one frame. None: this is not said here, or is not JSON."""
-        if type(reply) is messages.Bye and not self._goodbye:
+        encoder = self._encoders.get(type(reply))
+        if encoder is None:
             return None
-        line = line_of(reply)
+        try:
+            line = encoder(reply)
+        except NotJsonError:
+            line = not_json(reply)
         return None if line is None else self._framing(line)
 
     def join(self, several: Sequence[Frame]) -> frames.Frame:

@@ -19,9 +19,8 @@ from realtime_svc.core.ports import Frame, Traits
 from realtime_svc.errors import Disconnect
 from realtime_svc.wire import centrifuge, frames
 from realtime_svc.wire import centrifuge_pb2 as pb
+from realtime_svc.wire import centrifuge_protobuf_short as short
 from realtime_svc.wire.centrifuge_protobuf_replies import messages_of
-
-_LENGTH_BITS = 32
 
 
 class CentrifugeProtobufDialect:
@@ -37,24 +36,26 @@ class CentrifugeProtobufDialect:
         self._framing = framing
         self._goodbye = goodbye
 
-    def decode(self, payload: bytes, binary: bool, home: str) -> Iterator[Command | Failed]:
+    def decode(self, payload: bytes, binary: bool, home: str) -> tuple[Command | Failed] | Iterator[Command | Failed]:
         """The commands of one frame, in order. Raises `ConnectionClosing` (3501)."""
-        if not payload:
-            raise centrifuge.broken()
-        position = 0
-        while position < len(payload):
-            length, start = _read_length(payload, position)
-            position = start + length
-            if position > len(payload):
-                raise centrifuge.broken()
-            yield _command(payload[start:position])
+        length, start = _read_length(payload, 0)
+        if start + length == len(payload):
+            return (_command(payload[start:]),)
+        return _commands(payload)
 
     def encode(self, reply: messages.Reply) -> frames.Frame | None:
         """One reply as one frame. None: this is not said here."""
-        if type(reply) is messages.Bye and not self._goodbye:
+        body = None
+        if isinstance(reply, messages.Message):
+            body = short.push(reply)
+        elif isinstance(reply, messages.Published):
+            body = short.published(reply)
+        elif isinstance(reply, messages.Bye) and not self._goodbye:
             return None
+        if body is not None:
+            return self._framing(short.varint(len(body)) + body)
         bodies = messages_of(reply)
-        return self._framing(b"".join([_length(len(body)) + body for body in bodies])) if bodies else None
+        return self._framing(b"".join([short.varint(len(body)) + body for body in bodies])) if bodies else None
 
     def join(self, several: Sequence[Frame]) -> frames.Frame:
         """One frame with a message for each."""
@@ -65,31 +66,28 @@ class CentrifugeProtobufDialect:
         return disconnect
 
 
-def _length(size: int) -> bytes:
-    """A varint (Protocol Buffers encoding, base 128)."""
-    groups = bytearray()
-    while size > 0x7F:
-        groups.append(size & 0x7F | 0x80)
-        size >>= 7
-    groups.append(size)
-    return bytes(groups)
-
-
 def _read_length(payload: bytes, position: int) -> tuple[int, int]:
-    """(length, where the message starts) of a varint of at most five bytes."""
-    length = 0
-    for shift in range(0, _LENGTH_BITS, 7):
-        if position >= len(payload):
-            break
-        byte = payload[position]
-        position += 1
-        length |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return length, position
-    raise centrifuge.broken()
+    """(length, where the message starts)."""
+    try:
+        return short.read_varint(payload, position)
+    except (IndexError, ValueError):
+        raise centrifuge.broken() from None
+
+
+def _commands(payload: bytes) -> Iterator[Command | Failed]:
+    position = 0
+    while position < len(payload):
+        length, start = _read_length(payload, position)
+        position = start + length
+        if position > len(payload):
+            raise centrifuge.broken()
+        yield _command(payload[start:position])
 
 
 def _command(message: bytes) -> Command | Failed:
+    usual = short.read_publish(message)
+    if usual is not None:
+        return usual
     try:
         command = pb.Command.FromString(message)
     except DecodeError:

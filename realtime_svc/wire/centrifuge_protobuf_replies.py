@@ -1,7 +1,7 @@
 """Centrifugo client protocol in Protocol Buffers: the replies of the server.
 
-Fields are set one by one: that is three times as fast as giving them to a constructor, and no slower than writing the
-bytes by hand. A result without content has to be there all the same: `SetInParent`.
+Fields are set one by one: that is three times as fast as giving them to a constructor. A result without content has to
+be there all the same: `SetInParent`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from realtime_svc.core import messages
 from realtime_svc.core.messages import SubscriptionResult
-from realtime_svc.model import ClientInfo, Publication
+from realtime_svc.model import ClientInfo
 from realtime_svc.wire import centrifuge_pb2 as pb
 
 _MOST_SECONDS = 2**32 - 1
@@ -38,15 +38,14 @@ def _message(reply: messages.Message, push: pb.Push) -> None:
     publication = reply.publication
     if publication.channel:
         push.channel = publication.channel
-        _publication(push.pub, *reply)
+        _publication(push.pub, reply)
     else:
         push.message.data = publication.data
 
 
-def _publication(
-    body: pb.Publication, publication: Publication, fossil: bool = False, delta: bytes | None = None
-) -> None:
-    """`fossil` and `delta` as in `messages.Message`. A stream's first publication brings the epoch along."""
+def _publication(body: pb.Publication, message: messages.Message) -> None:
+    """A stream's first publication brings the epoch along."""
+    publication, delta = message.publication, message.delta
     if delta is None:
         body.data = publication.data
     else:
@@ -132,7 +131,7 @@ def _subscribe_result(body: pb.SubscribeResult, result: SubscriptionResult) -> N
     body.was_recovering = result.was_recovering
     body.recovered = result.recovered
     for message in result.messages:
-        _publication(body.publications.add(), *message)
+        _publication(body.publications.add(), message)
     body.data = result.data or b""
     body.delta = result.delta
 
@@ -155,7 +154,7 @@ def _history_result(reply: messages.HistoryResult, out: pb.Reply) -> None:
     out.history.SetInParent()
     out.history.offset, out.history.epoch = reply.position
     for publication in reply.publications:
-        _publication(out.history.publications.add(), publication)
+        _publication(out.history.publications.add(), messages.Message(publication))
 
 
 def _presence_result(reply: messages.PresenceResult, out: pb.Reply) -> None:

@@ -12,6 +12,7 @@ import zlib
 from typing import Any, NamedTuple
 
 from realtime_svc.config import Deflate
+from realtime_svc.wire.frames import OPCODE_BINARY, OPCODE_TEXT, Frame, websocket_frame
 
 NAME = "permessage-deflate"
 
@@ -92,8 +93,38 @@ def _accept(asked: dict[str, str], settings: Deflate) -> Terms | None:
     return Terms(no_takeover[0], no_takeover[1], ours, theirs, "; ".join(answer))
 
 
+class SharedDeflate(NamedTuple):
+    """Compression without a memory of earlier messages (`core.ports.Deflation`): made once, good for all."""
+
+    window_bits: int
+    memory_level: int
+
+    def wire(self, frame: Frame) -> bytes:
+        made = frame.deflated
+        if made is None:
+            made = frame.deflated = {}
+        wire = made.get(self)
+        if wire is None:
+            wire = made[self] = _compressed(_compressor(self.window_bits, self.memory_level), frame)
+        return wire
+
+
+def _compressor(window_bits: int, memory_level: int) -> Any:
+    return zlib.compressobj(zlib.Z_DEFAULT_COMPRESSION, zlib.DEFLATED, -window_bits, memory_level)
+
+
+def _compressed(compressor: Any, frame: Frame) -> bytes:
+    """The frame that carries one message (7.2.1)."""
+    body: bytes = compressor.compress(frame.payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
+    opcode = OPCODE_BINARY if frame.binary else OPCODE_TEXT
+    return websocket_frame(opcode, body.removesuffix(_TAIL), compressed=True)
+
+
 class MessageDeflate:
-    """The messages of one connection, both ways. `limit` is bytes of an inflated message; no more are ever held."""
+    """The messages of one connection, both ways. `limit` is bytes of an inflated message; no more are ever held.
+
+    `shared`: how messages to it are compressed, where the same bytes are good for every client with these terms.
+    """
 
     def __init__(self, terms: Terms, memory_level: int, limit: int) -> None:
         self._terms = terms
@@ -103,18 +134,18 @@ class MessageDeflate:
         self._final_blocks = 0
         self._fresh = True
         self._compressor: Any = None
+        self.shared: SharedDeflate | None = None
+        if terms.server_no_context_takeover:
+            self.shared = SharedDeflate(terms.server_max_window_bits, memory_level)
         self._inflater: Any = None
 
-    def compress(self, payload: bytes) -> bytes:
-        """The payload of the frame that carries one message (7.2.1)."""
-        terms = self._terms
-        compressor = self._compressor
-        if compressor is None:
-            level, bits = zlib.Z_DEFAULT_COMPRESSION, -terms.server_max_window_bits
-            compressor = zlib.compressobj(level, zlib.DEFLATED, bits, self._memory_level)
-        self._compressor = None if terms.server_no_context_takeover else compressor
-        body: bytes = compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH)
-        return body.removesuffix(_TAIL)
+    def wire(self, frame: Frame) -> bytes:
+        """The frame that carries one message."""
+        if self.shared is not None:
+            return self.shared.wire(frame)
+        if self._compressor is None:
+            self._compressor = _compressor(self._terms.server_max_window_bits, self._memory_level)
+        return _compressed(self._compressor, frame)
 
     def begin(self) -> None:
         """A compressed message begins."""

@@ -18,6 +18,8 @@ MAX_PROXIES = 32
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}", re.ASCII)
 _ENTRY = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}|([0-9A-Fa-f:.]+)")
 
 
@@ -35,7 +37,7 @@ class Networks:
 
     def contains(self, host: str) -> bool:
         """Is `host`, an IP address, in one of them? False for what is no address, such as the path of a socket."""
-        address = _address(host)
+        address = _address(host) if self._networks else None
         return address is not None and any(address in network for network in self._networks)
 
 
@@ -62,12 +64,12 @@ def client_address(peer: str, header_values: list[str], trusted: Networks) -> st
 
 def address_bucket(host: str) -> str:
     """What counts as one client address: an IPv4 address, or a /64 of IPv6; what is no address counts as it is."""
+    if _IPV4.fullmatch(host) is not None:
+        return host
     address = _address(host)
     if address is None:
         return host
-    if address.version == 4:
-        return str(address)
-    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return str(address) if address.version == 4 else f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 def plain_address(address: Address) -> str:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import struct
 
+import msgspec
+
 OPCODE_TEXT = 1
 OPCODE_BINARY = 2
 OPCODE_CLOSE = 8
@@ -18,33 +20,43 @@ OPCODE_PING = 9
 OPCODE_PONG = 10
 
 _RSV1 = 0x40
+_TEXT = 0x80 | OPCODE_TEXT
+_BINARY = 0x80 | OPCODE_BINARY
+_short = struct.Struct("!BB").pack
+_medium = struct.Struct("!BBH").pack
+_long = struct.Struct("!BBQ").pack
 
 
 def websocket_frame(opcode: int, payload: bytes, *, compressed: bool = False) -> bytes:
     """One whole frame. `compressed` sets RSV1 (RFC 7692 6)."""
-    first = 0x80 | opcode | (_RSV1 if compressed else 0)
-    length = len(payload)
+    return _head(0x80 | opcode | (_RSV1 if compressed else 0), len(payload)) + payload
+
+
+def _head(first: int, length: int) -> bytes:
     if length < 126:
-        return bytes((first, length)) + payload
+        return _short(first, length)
     if length < 65536:
-        return struct.pack("!BBH", first, 126, length) + payload
-    return struct.pack("!BBQ", first, 127, length) + payload
+        return _medium(first, 126, length)
+    return _long(first, 127, length)
 
 
-class Frame:
-    """One encoded message, shared by all who get it: `payload` as the protocol made it, `wire` for the socket."""
+class Frame(msgspec.Struct, eq=False, gc=False):
+    """One encoded message, shared by all who get it: `payload` as the protocol made it, `wire` for the socket.
 
-    __slots__ = ("binary", "payload", "wire")
+    `deflated`: the same, compressed, by who compresses (None: nobody yet).
+    """
 
-    def __init__(self, payload: bytes, binary: bool, wire: bytes) -> None:
-        self.payload = payload
-        self.binary = binary
-        self.wire = wire
+    payload: bytes
+    binary: bool
+    wire: bytes
+    deflated: dict[object, bytes] | None = None
 
 
 def message_frame(payload: bytes, binary: bool = False) -> Frame:
     """A text or binary WebSocket message."""
-    return Frame(payload, binary, websocket_frame(OPCODE_BINARY if binary else OPCODE_TEXT, payload))
+    first, length = _BINARY if binary else _TEXT, len(payload)
+    head = _short(first, length) if length < 126 else _head(first, length)
+    return Frame(payload, binary, head + payload)
 
 
 def line_frame(payload: bytes) -> Frame:

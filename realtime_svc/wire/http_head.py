@@ -4,6 +4,9 @@
     field      = token ":" OWS value OWS                              RFC 9112 5; no folding, no space before the colon
     value      = *( HTAB / %x20-7E / %x80-84 / %x86-FF )              0x85 ends a line for some parsers: refused
 
+A head that came whole and is all ASCII is read at one go (`read_whole`); every other one, and every bad one, line by
+line, which says what is wrong. The two agree.
+
 A line ends with CRLF and nothing else. What two parsers could read differently is refused: a repeated field of
 `_SINGLE`, bytes above 0x7F in a field of `_ASCII`, Content-Length together with Transfer-Encoding. Cookie is not in
 `_ASCII`: a browser sends along what other applications of the same host have put there.
@@ -32,6 +35,11 @@ _HOP_BY_HOP = {
 # fmt: on
 
 _FIELD = re.compile(rf"({targets.TOKEN}):([\t -~\x80-\x84\x86-\xff]*)")
+_WHOLE = re.compile(
+    rf"({'|'.join(targets.METHODS)}) ((/{targets.PATH})(?:\?({targets.QUERY}))?) HTTP/(1\.[01])\r\n"
+    rf"((?:{targets.TOKEN}:[\t -~]*+\r\n)*+)"
+)
+_FIELDS = re.compile(r"([^:]++):([^\r]*+)\r\n")  # where `_WHOLE` has matched
 _FIELD_NAME = re.compile(targets.TOKEN)
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,15}")
 
@@ -45,12 +53,13 @@ class HeadLimits:
     headers: int = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RequestHead:
-    """A head that passed every check. Its repr shows nothing that may hold a secret.
+    """A head that passed every check. Its repr shows nothing that may hold a secret. Nobody changes it.
 
     `target` as received; `path` and `query` still percent-encoded; `version` "1.0" or "1.1"; `headers` in order, names
-    in lower case, values as latin-1 text without surrounding white space.
+    in lower case, values as latin-1 text without surrounding white space. `offer` is what the gatekeeper keeps with it,
+    so that it looks for a credential once.
     """
 
     method: str
@@ -59,16 +68,18 @@ class RequestHead:
     query: str = field(repr=False)
     version: str
     headers: Headers = field(repr=False)
+    offer: object = field(init=False, repr=False, compare=False)
     _joined: dict[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.offer = None
         joined = dict(self.headers)
         if len(joined) != len(self.headers):
             groups: dict[str, list[str]] = {name: [] for name in joined}
             for name, value in self.headers:
                 groups[name].append(value)
             joined = {name: ", ".join(values) for name, values in groups.items()}
-        object.__setattr__(self, "_joined", joined)
+        self._joined = joined
 
     def get(self, name: str) -> str | None:
         """The value of a field by its lower-case name, repeated ones joined by ", " (RFC 9110 5.3); None if absent."""
@@ -84,21 +95,23 @@ class RequestHead:
 
         None only for HTTP/1.0 without either. An empty port is left out.
         """
-        authority = targets.authority_of(self.target) or self.get("host")
+        authority = targets.authority_of(self.target) or self._joined.get("host")
         return authority.removesuffix(":") if authority is not None else None
 
     @property
     def segments(self) -> tuple[str, ...]:
         """The path's segments, percent-decoded after the split, so `%2F` is data. Raises `Refusal` 400."""
-        return tuple(targets.percent_decode(segment) for segment in self.path.split("/")[1:])
+        segments = self.path.split("/")[1:]
+        return tuple(map(targets.percent_decode, segments) if "%" in self.path else segments)
 
     def query_items(self) -> list[tuple[str, str]]:
         """The query's pairs in order. Raises `Refusal` 400."""
-        return targets.parse_query(self.query)
+        return targets.parse_query(self.query) if self.query else []
 
     @property
     def wants_websocket(self) -> bool:
-        return "websocket" in options_of(self.get("upgrade"))
+        value = self._joined.get("upgrade")
+        return value is not None and (value == "websocket" or "websocket" in options_of(value))
 
     @property
     def content_length(self) -> int | None:
@@ -143,6 +156,8 @@ class HeadParser:
 
         Raises `Refusal` 400, 405, 414, 431 or 505.
         """
+        if not self._buffer and (read := read_whole(data, self._limits)) is not None:
+            return read
         self._buffer += data
         lines = iter(self._complete_lines())
         if self._line is None:
@@ -233,6 +248,27 @@ class HeadParser:
         return False
 
 
+def read_whole(data: bytes, limits: HeadLimits) -> tuple[RequestHead, bytes] | None:
+    """A head that `data` begins with, and the bytes behind it. None: not this way, ask a `HeadParser`.
+
+    Raises `Refusal` as `HeadParser.feed` does.
+    """
+    end = data.find(b"\r\n\r\n") + 4
+    if end < 4 or end > limits.head_size or not (text := data[: end - 2].decode("latin-1")).isascii():
+        return None
+    match = _WHOLE.fullmatch(text)
+    if match is None or match.start(6) - 2 > limits.request_line_size:
+        return None
+    method, target, path, query, version, lines = match.groups()
+    fields = _FIELDS.findall(lines)
+    if len(fields) > limits.headers:
+        return None
+    headers = tuple([(name.lower(), value.strip(" \t")) for name, value in fields])
+    head = RequestHead(method, target, path, query or "", version, headers)
+    _check_fields(head)
+    return head, data[end:]
+
+
 def rewrite_http_head(head: RequestHead, *, close: bool) -> bytes:
     """The head for a web server: the target in origin-form, one Host, all other fields but the hop-by-hop ones.
 
@@ -247,10 +283,6 @@ def rewrite_http_head(head: RequestHead, *, close: bool) -> bytes:
     if close:
         lines.append("Connection: close")
     lines += [f"{name}: {value}" for name, value in head.headers if name != "host" and name not in _HOP_BY_HOP]
-    return join_head(lines)
-
-
-def join_head(lines: list[str]) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
@@ -263,14 +295,15 @@ def _check_fields(head: RequestHead) -> None:
     """What the fields have to be together: no repeats, a Host, one way to tell the length of a body (RFC 9112 6.3)."""
     if len(head._joined) != len(head.headers) and any(len(head.get_all(name)) > 1 for name in _SINGLE):
         raise bad_head("duplicate_header", "a header field that may come only once is repeated")
-    host = head.get("host")
+    get = head._joined.get
+    host = get("host")
     if host is None and head.version == "1.1":
         raise bad_head("no_host", "the Host header is missing")
     if host is not None and not targets.is_authority(host):
         raise bad_head("bad_host", "the Host header is not a host name or address with an optional port")
     if head.version == "1.0" and head.wants_websocket:
         raise Refusal(505, "version_not_supported", "a WebSocket is opened with HTTP/1.1")
-    length, coding = head.get("content-length"), head.get("transfer-encoding")
+    length, coding = get("content-length"), get("transfer-encoding")
     if length is not None and _CONTENT_LENGTH.fullmatch(length) is None:
         raise bad_head("bad_content_length", "the Content-Length header is not a number of at most 15 digits")
     if coding is None:

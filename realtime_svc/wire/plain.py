@@ -39,6 +39,8 @@ _TYPES = (
     "verbs, since, token, key and b64data take a string, id a string or an integer, limit and history an integer, "
     "presence, stats and reverse true or false, tags an object of strings"
 )
+_UNSET = msgspec.UNSET
+_NEWLINE, _OBJECT = b"\n{"  # to look for a byte by its number is several times as fast as by a text of length 1
 _A_PAGE = -1  # as many as one answer holds
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 
@@ -46,17 +48,17 @@ _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 class _Envelope(msgspec.Struct):
     """Every key that means something; the payload stays as bytes."""
 
-    auth: str | msgspec.UnsetType = msgspec.UNSET
-    subscribe: str | msgspec.UnsetType = msgspec.UNSET
-    unsubscribe: str | msgspec.UnsetType = msgspec.UNSET
-    publish: str | msgspec.UnsetType = msgspec.UNSET
-    call: str | msgspec.UnsetType = msgspec.UNSET
-    history: str | int | msgspec.UnsetType = msgspec.UNSET  # a verb, or an option of subscribe
-    presence: str | bool | msgspec.UnsetType = msgspec.UNSET  # likewise
-    ping: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    help: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    b64data: str | msgspec.UnsetType = msgspec.UNSET
+    auth: str | msgspec.UnsetType = _UNSET
+    subscribe: str | msgspec.UnsetType = _UNSET
+    unsubscribe: str | msgspec.UnsetType = _UNSET
+    publish: str | msgspec.UnsetType = _UNSET
+    call: str | msgspec.UnsetType = _UNSET
+    history: str | int | msgspec.UnsetType = _UNSET  # a verb, or an option of subscribe
+    presence: str | bool | msgspec.UnsetType = _UNSET  # likewise
+    ping: msgspec.Raw | msgspec.UnsetType = _UNSET
+    help: msgspec.Raw | msgspec.UnsetType = _UNSET
+    data: msgspec.Raw | msgspec.UnsetType = _UNSET
+    b64data: str | msgspec.UnsetType = _UNSET
     tags: dict[str, str] | None = None
     key: str | None = None
     since: str | None = None
@@ -76,7 +78,9 @@ class PlainDialect:
     name = NAME
     traits = Traits()
 
-    def decode(self, payload: bytes, binary: bool, home: str) -> Iterator[messages.Command | messages.Failed]:
+    def decode(
+        self, payload: bytes, binary: bool, home: str
+    ) -> tuple[messages.Command | messages.Failed] | Iterator[messages.Command | messages.Failed]:
         """The commands of one frame, in order; what could not be read comes as `Failed` in its place.
 
         Raises `ConnectionClosing` (3506) for a binary frame.
@@ -84,12 +88,9 @@ class PlainDialect:
         if binary:
             raise ConnectionClosing(errors.INAPPROPRIATE_PROTOCOL)
         text = payload.strip()
-        if b"\n" in text and not _is_one_object(text):
-            for line in text.split(b"\n"):
-                if line := line.strip():
-                    yield _command(line)
-        else:
-            yield _command(text)
+        if _NEWLINE not in text or _is_one_object(text):
+            return (_command(text),)
+        return (_command(line) for part in text.split(b"\n") if (line := part.strip()))
 
     def encode(self, reply: messages.Reply) -> Frame | None:
         """One reply as one text frame."""
@@ -116,9 +117,9 @@ def _is_one_object(text: bytes) -> bool:
 
 
 def _command(line: bytes) -> messages.Command | messages.Failed:
-    if not line.startswith(b"{"):
+    if not line or line[0] != _OBJECT:
         return _from_words(line)
-    if not check_depth(line, MAX_ENVELOPE_DEPTH):
+    if len(line) > MAX_ENVELOPE_DEPTH and not check_depth(line, MAX_ENVELOPE_DEPTH):
         return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "Invalid JSON"))
     try:
         envelope = _decoder.decode(line)
@@ -143,26 +144,26 @@ def _from_envelope(envelope: _Envelope) -> messages.Command | messages.Failed:
     """The verb is the first one present, in the order of the table."""
     key = envelope.id
     try:
-        if envelope.auth is not msgspec.UNSET:
+        if envelope.auth is not _UNSET:
             return messages.Authenticate(envelope.auth, key)
-        if envelope.subscribe is not msgspec.UNSET:
+        if envelope.subscribe is not _UNSET:
             return _subscribe(envelope, envelope.subscribe)
-        if envelope.unsubscribe is not msgspec.UNSET:
+        if envelope.unsubscribe is not _UNSET:
             return messages.Unsubscribe(envelope.unsubscribe, key)
-        if envelope.publish is not msgspec.UNSET:
+        if envelope.publish is not _UNSET:
             return _publish(envelope, envelope.publish)
-        if envelope.call is not msgspec.UNSET:
-            data = None if envelope.data is msgspec.UNSET else parse_json(bytes(envelope.data))[0]
+        if envelope.call is not _UNSET:
+            data = None if envelope.data is _UNSET else parse_json(bytes(envelope.data))[0]
             return messages.Call(envelope.call, data, key)
-        if envelope.history is not msgspec.UNSET:
+        if envelope.history is not _UNSET:
             return _history(envelope, envelope.history)
-        if envelope.presence is not msgspec.UNSET:
+        if envelope.presence is not _UNSET:
             return _presence(envelope, envelope.presence)
     except ReplyError as error:
         return _failed(envelope, error)
-    if envelope.ping is not msgspec.UNSET:
+    if envelope.ping is not _UNSET:
         return messages.Ping(key)
-    if envelope.help is not msgspec.UNSET:
+    if envelope.help is not _UNSET:
         return messages.Help(key)
     detail = f"no known verb: {', '.join(_VERBS)}, help"
     return messages.Failed(ReplyError(ErrorCode.METHOD_NOT_FOUND, detail), None, None, key)
@@ -170,7 +171,7 @@ def _from_envelope(envelope: _Envelope) -> messages.Command | messages.Failed:
 
 def _failed(envelope: _Envelope, error: ReplyError) -> messages.Failed:
     """A command whose options are wrong, with its verb and its channel."""
-    verb = next(verb for verb in _VERBS if getattr(envelope, verb) is not msgspec.UNSET)
+    verb = next(verb for verb in _VERBS if getattr(envelope, verb) is not _UNSET)
     channel = getattr(envelope, verb) if verb != "call" else None
     return messages.Failed(error, verb, _shown(channel) if isinstance(channel, str) else None, envelope.id)
 
@@ -184,14 +185,14 @@ def _subscribe(envelope: _Envelope, channel: str) -> messages.Subscribe:
     last, presence = envelope.history, envelope.presence
     if isinstance(last, str) or isinstance(presence, str):
         raise _bad(_TYPES)
-    if last is not msgspec.UNSET and last < 0:
+    if last is not _UNSET and last < 0:
         raise _bad("history is below 0")
     return messages.Subscribe(
         channel,
         envelope.id,
         token=envelope.token or "",
         recover=_since(envelope),
-        last=0 if last is msgspec.UNSET else last,
+        last=0 if last is _UNSET else last,
         recoverable=True,
         join_leave=presence is True,
     )
@@ -223,9 +224,9 @@ def _publish(envelope: _Envelope, channel: str) -> messages.Publish:
     tags, key = envelope.tags, envelope.key or ""
     if tags and (len(tags) > MAX_TAGS or any(len(k) + len(v) > MAX_TAG_BYTES for k, v in tags.items())):
         raise _bad(f"at most {MAX_TAGS} tags of {MAX_TAG_BYTES} characters each")
-    if envelope.data is not msgspec.UNSET:
+    if envelope.data is not _UNSET:
         return messages.Publish(channel, bytes(envelope.data), False, tags, envelope.id, key)
-    if envelope.b64data is msgspec.UNSET:
+    if envelope.b64data is _UNSET:
         raise _bad("data is missing")
     try:
         data = base64.b64decode(envelope.b64data, validate=True)

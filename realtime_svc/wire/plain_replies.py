@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from realtime_svc.errors import ReplyError
 from realtime_svc.model import ClientInfo, Publication, StreamPosition
 from realtime_svc.wire import frames
 
+PUBLISHERS = 1024  # clients whose description is kept in its encoded form
 _HELP = (
     b'"one command a line, as JSON or as words: '
     b"auth TOKEN | subscribe CHANNEL | unsubscribe CHANNEL | publish CHANNEL DATA | history CHANNEL [HOW MANY] | "
@@ -33,7 +35,7 @@ _HELP = (
     b'"'
 )
 
-_encode = msgspec.json.encode
+_encode = msgspec.json.Encoder().encode
 
 
 def encode(reply: messages.Reply) -> frames.Frame | None:
@@ -80,21 +82,23 @@ def _subscription(result: SubscriptionResult) -> bytes:
 
 
 def _publication(publication: Publication) -> bytes:
-    parts = [b'{"message":', _encode(publication.channel), _data(publication)]
-    if publication.offset:
-        parts.append(b',"offset":%d' % publication.offset)
-    if publication.publisher is not None:
-        parts += (b',"from":', _client(publication.publisher))
-    if publication.tags:
-        parts += (b',"tags":', _encode(publication.tags))
-    parts.append(b"}")
-    return b"".join(parts)
+    publisher, offset = publication.publisher, publication.offset
+    return b'{"message":%b%b%b%b%b}' % (
+        _encode(publication.channel),
+        b',"data":' + publication.data if publication.is_json else _opaque(publication.data),
+        b',"offset":%d' % offset if offset else b"",
+        b"" if publisher is None else _from(publisher),
+        b',"tags":' + _encode(publication.tags) if publication.tags else b"",
+    )
 
 
-def _data(publication: Publication) -> bytes:
-    if publication.is_json:
-        return b',"data":' + publication.data
-    return b',"b64data":"' + base64.b64encode(publication.data) + b'"'
+@lru_cache(PUBLISHERS)
+def _from(publisher: ClientInfo) -> bytes:
+    return b',"from":' + _client(publisher)
+
+
+def _opaque(data: bytes) -> bytes:
+    return b',"b64data":"' + base64.b64encode(data) + b'"'
 
 
 # ---- objects
@@ -115,7 +119,12 @@ def _subscribed(reply: messages.Subscribed) -> bytes:
 
 
 def _published(reply: messages.Published) -> bytes:
-    return b'{"ok":"publish"' + _channel(reply.channel) + _position(reply.position) + _id(reply.id) + b"}"
+    key, position = reply.id, reply.position
+    return b'{"ok":"publish","channel":%b%b%b}' % (
+        _encode(reply.channel),
+        b"" if position is None else _position(position),
+        b"" if key is None else b',"id":' + _encode(key),
+    )
 
 
 def _history(reply: messages.HistoryResult) -> bytes:

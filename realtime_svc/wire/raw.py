@@ -24,7 +24,7 @@ class RawDialect:
     """Stateless: one for all connections."""
 
     name = NAME
-    traits = Traits()
+    traits = Traits(acknowledges=False)
 
     def decode(self, payload: bytes, binary: bool, home: str) -> Iterable[messages.Command | messages.Failed]:
         """Every message is a publication in the connection's own channel."""

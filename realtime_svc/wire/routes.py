@@ -27,6 +27,11 @@ OPENAPI = "openapi.json"
 
 
 class Endpoint(enum.Enum):
+    """`is_stream`: the response is one that does not end. `has_channel`: the address names a channel. `connects`: the
+    first command is one that connects, and brings the credential where the request has none. `has_secret`: the request
+    proves itself by a secret of another kind than a client's credential.
+    """
+
     PLAIN = "ws"
     RAW = "raw"
     SSE = "sse"
@@ -37,29 +42,14 @@ class Endpoint(enum.Enum):
     EMULATION = "emulation"
     API = "api"
 
-    @property
-    def is_websocket(self) -> bool:
-        return self in (Endpoint.PLAIN, Endpoint.RAW, Endpoint.CENTRIFUGE)
+    __hash__ = object.__hash__  # the members are few and each is one; that of Enum is a call of Python code
 
-    @property
-    def is_stream(self) -> bool:
-        """Is the response one that does not end?"""
-        return self in (Endpoint.SSE, Endpoint.CENTRIFUGE_SSE, Endpoint.HTTP_STREAM)
-
-    @property
-    def has_channel(self) -> bool:
-        """Does the address name a channel?"""
-        return self in (Endpoint.RAW, Endpoint.SSE, Endpoint.PUBLISH)
-
-    @property
-    def connects(self) -> bool:
-        """Is the first command one that connects, and brings the credential where the request has none?"""
-        return self in (Endpoint.CENTRIFUGE, Endpoint.HTTP_STREAM, Endpoint.CENTRIFUGE_SSE)
-
-    @property
-    def has_secret(self) -> bool:
-        """Does the request prove itself by a secret of another kind than a client's credential?"""
-        return self in (Endpoint.EMULATION, Endpoint.API)
+    def __init__(self, address: str) -> None:
+        self.is_websocket = address in ("ws", "raw", "connection/websocket")
+        self.is_stream = address in ("sse", "connection/sse", "connection/http_stream")
+        self.has_channel = address in ("raw", "sse", "publish")
+        self.connects = address.startswith("connection/")
+        self.has_secret = address in ("emulation", "api")
 
 
 _ADDRESSES = (
@@ -77,6 +67,14 @@ class Route(NamedTuple):
     endpoint: Endpoint
     channel: str
     method: str = ""
+
+
+_WITH_CHANNEL = {endpoint.value: endpoint for endpoint in Endpoint if endpoint.has_channel}
+_FIXED = {
+    tuple(endpoint.value.split("/")): Route(endpoint, "")
+    for endpoint in Endpoint
+    if not endpoint.has_channel and endpoint is not Endpoint.API
+}
 
 
 class BodySizes(NamedTuple):
@@ -109,12 +107,10 @@ def route(head: RequestHead, *, api: bool = False) -> Route:
 
 def _find(segments: tuple[str, ...], api: bool) -> Route:
     match segments:
-        case ("raw" | "sse" | "publish" as name, channel):
-            return Route(Endpoint(name), channel)
-        case ("connection", "websocket" | "http_stream" | "sse" as name):
-            return Route(Endpoint(f"connection/{name}"), "")
-        case ("ws" | "emulation" as name,):
-            return Route(Endpoint(name), "")
+        case (name, channel) if name in _WITH_CHANNEL:
+            return Route(_WITH_CHANNEL[name], channel)
+        case _ if segments in _FIXED:
+            return _FIXED[segments]
         case ("api", method) if api and method:
             return Route(Endpoint.API, "", method)
         case _:

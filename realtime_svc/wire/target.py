@@ -28,8 +28,9 @@ TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 _METHOD = re.compile(TOKEN)
 _VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")
-_TARGET_CHARS = r"[!$&-;=?-Z\[\]_a-z~]*"
-_TARGET = re.compile(rf"{_TARGET_CHARS}(?:%[0-9A-Fa-f]{{2}}{_TARGET_CHARS})*")
+QUERY = r"[!$&-;=?-Z\[\]_a-z~]*+(?:%[0-9A-Fa-f]{2}[!$&-;=?-Z\[\]_a-z~]*+)*+"
+PATH = QUERY.replace("?-Z", "@-Z")  # the same without a question mark
+_TARGET = re.compile(QUERY)
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|[-A-Za-z0-9._~]{1,255})(?::([0-9]{0,5}))?")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")

@@ -1,16 +1,19 @@
-"""The WebSocket upgrade: is it one (RFC 6455 4.2.1), what does it offer, and the head for the library behind."""
+"""The WebSocket upgrade: is it one (RFC 6455 4.2.1), what does it offer, and the answer (4.2.2)."""
 
 from __future__ import annotations
 
+import binascii
+import hashlib
 import re
-from collections.abc import Iterable
 
 from realtime_svc.errors import Refusal, bad_head
 from realtime_svc.wire import target as targets
-from realtime_svc.wire.http_head import RequestHead, join_head, options_of
+from realtime_svc.wire.http_head import RequestHead, options_of
 
 MAX_SUBPROTOCOLS = 32
 
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 _NAME = re.compile(targets.TOKEN)
 _WEBSOCKET_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _PARAMETER = rf'{targets.TOKEN}(?:[ \t]*=[ \t]*(?:{targets.TOKEN}|"(?:\\?{targets.TOKEN[:-1]})+"))?'
@@ -21,7 +24,8 @@ def check_websocket(head: RequestHead) -> None:
     """Check a head that `wants_websocket` against RFC 6455 4.2.1 and 9.1. Raises `Refusal` 400, 405 or 426."""
     if head.method != "GET":
         raise Refusal(405, "method_not_allowed", "a WebSocket is opened with GET", {"Allow": "GET"})
-    if "upgrade" not in options_of(head.get("connection")):
+    connection = head.get("connection")
+    if connection != "Upgrade" and "upgrade" not in options_of(connection):
         raise bad_head("bad_upgrade", "the Connection header does not hold: Upgrade")
     if head.content_length or head.chunked:
         raise bad_head("upgrade_with_body", "a WebSocket upgrade has no body")
@@ -34,7 +38,7 @@ def check_websocket(head: RequestHead) -> None:
     if _WEBSOCKET_KEY.fullmatch(head.get("sec-websocket-key") or "") is None:
         raise bad_head("bad_websocket_key", "the Sec-WebSocket-Key header is not base64 of 16 bytes")
     parse_protocols(head)
-    _extensions(head)
+    offered_extensions(head)
 
 
 def parse_protocols(head: RequestHead) -> list[str]:
@@ -50,27 +54,23 @@ def parse_protocols(head: RequestHead) -> list[str]:
     return protocols
 
 
-def rewrite_websocket_head(head: RequestHead, protocols: Iterable[str]) -> bytes:
-    """The head for the WebSocket library: only what a handshake needs; no path, no credentials, no Origin.
-
-    `head` passed `check_websocket`; `protocols` are those of the offered sub-protocols that the library may see.
+def answer_upgrade(head: RequestHead, subprotocol: str | None, extensions: str = "") -> bytes:
+    """The answer that opens the WebSocket (RFC 6455 4.2.2). `head` passed `check_websocket`; `extensions` is what was
+    agreed to, "" for none.
     """
-    lines = [
-        "GET / HTTP/1.1",
-        f"Host: {head.host}",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Key: {head.get('sec-websocket-key')}",
-        "Sec-WebSocket-Version: 13",
-    ]
-    if extensions := _extensions(head):
-        lines.append("Sec-WebSocket-Extensions: " + ", ".join(extensions))
-    if offered := ", ".join(protocols):
-        lines.append("Sec-WebSocket-Protocol: " + offered)
-    return join_head(lines)
+    digest = hashlib.sha1((head.get("sec-websocket-key") or "").encode() + _GUID, usedforsecurity=False).digest()
+    return b"".join(
+        (
+            _ANSWER,
+            binascii.b2a_base64(digest, newline=False),
+            f"\r\nSec-WebSocket-Protocol: {subprotocol}".encode() if subprotocol is not None else b"",
+            f"\r\nSec-WebSocket-Extensions: {extensions}".encode() if extensions else b"",
+            b"\r\n\r\n",
+        )
+    )
 
 
-def _extensions(head: RequestHead) -> list[str]:
+def offered_extensions(head: RequestHead) -> list[str]:
     """The extensions a client offers, quotes taken off: a quoted value is a token too (RFC 6455 9.1), or a 400."""
     value = head.get("sec-websocket-extensions")
     if value is None:

@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.auth.jwt import JwtKeeper, looks_like_jwt
+from realtime_svc.auth.credentials import looks_like_jwt
+from realtime_svc.auth.jwt import JwtKeeper
 from realtime_svc.auth.keys import Key, KeySet, algorithms_of, load_keys
 from realtime_svc.config import Jwt
 from realtime_svc.errors import AuthenticationFailed

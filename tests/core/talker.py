@@ -210,9 +210,9 @@ class UnreliableBroker(MemoryBroker, Unreliable):
     async def unsubscribe(self, channel: str) -> None:
         self.listening.discard(channel)
 
-    async def publish(self, publication: Publication, options: StreamOptions) -> PublishResult:
+    def publish_at_once(self, publication: Publication, options: StreamOptions) -> PublishResult:
         self.may_fail("publish")
-        return await super().publish(publication, options)
+        return super().publish_at_once(publication, options)
 
     async def announce(self, event: Join | Leave) -> None:
         self.may_fail("announce")

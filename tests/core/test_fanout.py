@@ -6,7 +6,6 @@ from collections import Counter
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.core.fanout import Encodings, fan_out
 from realtime_svc.core.messages import Reply
 from realtime_svc.core.ports import Frame
 from realtime_svc.core.subscription import Subscription
@@ -42,14 +41,16 @@ class FanOutTests(SynchronousTestCase):
 
     def fan_out(self, publication: Publication, *transports: FakeTransport) -> None:
         """To live subscriptions of these clients."""
-        subscriptions = []
+        hub = self.world.node.hub
         for transport in transports:
             assert transport.session is not None
+            if transport.session.closing or "x" in transport.session.channels:
+                continue
             subscription = Subscription(transport.session, "x", Grant(), server_side=False)
-            subscription.line = None
-            subscription.settle()
-            subscriptions.append(subscription)
-        fan_out(Encodings(publication), subscriptions)
+            hub.subscribe(subscription).activate(subscription, None)
+            hub.settle(subscription)
+            self.assertIsNotNone(subscription.group)
+        hub.deliver(publication)
 
     def test_encodes_once_and_writes_the_same_frame_to_all(self) -> None:
         dialect, raw = CountingPlain(), RawDialect()
@@ -66,13 +67,6 @@ class FanOutTests(SynchronousTestCase):
         assert sender.session is not None
         self.fan_out(Publication("x", b"1", exclude=sender.session.id), sender, other)
         self.assertEqual((0, 1), (len(sender.take()), len(other.take())))
-
-    def test_nothing_is_encoded_for_nobody(self) -> None:
-        dialect = CountingPlain()
-        sender = self.world.connect(dialect=dialect)
-        assert sender.session is not None
-        self.fan_out(Publication("x", b"1", exclude=sender.session.id), sender)
-        self.assertEqual(0, dialect.encoded["Message"])
 
     def test_protocol_that_does_not_say_such_things(self) -> None:
         mute, other = self.world.connect(dialect=Mute()), self.world.connect()

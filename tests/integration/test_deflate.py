@@ -193,7 +193,7 @@ class MessageTests(TestCase):
         peer.send(frame(TEXT, b"not compressed"), frame(PING, b"ping"))
         peer.send(fragments(TEXT, [b"not ", b"compressed"]), frame(TEXT, deflater.compress(b"it is"), rsv=RSV1))
         echoes = [await peer.next_frame() for _ in range(4)]
-        self.assertEqual(echoes[1], Wire(PONG, b"ping"))
+        self.assertIn(Wire(PONG, b"ping"), echoes)
         texts = [deflater.inflate(one.payload) for one in echoes if one.opcode == TEXT]
         self.assertEqual(texts, [b"not compressed", b"not compressed", b"it is"])
 

@@ -306,6 +306,6 @@ class ExampleTests(Case):
         plain = Talker(await connect(reactor, self.server.url("/ws"), token="bob-of-the-example"))
         plain.say({"subscribe": "chat:other"}, {"publish": "chat:other", "data": {"any": "thing"}})
         told = [await plain.hear() for _ in range(6)]
-        expected = ["hello", "message", "subscribed", "ok", "message", "ok"]
+        expected = ["hello", "message", "subscribed", "ok", "ok", "message"]
         self.assertEqual(expected, [next(iter(message)) for message in told])
-        self.assertEqual(("chat:lobby", {"any": "thing"}), (told[2]["subscribed"], told[4]["data"]))
+        self.assertEqual(("chat:lobby", {"any": "thing"}), (told[2]["subscribed"], told[5]["data"]))

@@ -1,8 +1,13 @@
-"""Hypothesis drives the node: any order of what clients, publishers, time and a broker that answers late may do."""
+"""Hypothesis drives the node: any order of what clients, publishers, time and a broker that answers late may do.
+
+In some runs each rule is a turn of the event loop. In the others the end of a turn is a rule of its own, so any number
+of things happens in one turn, and a fan-out stops after any client, with anything happening before it goes on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, seed, settings
@@ -12,8 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from realtime_svc.config import Namespace
-from realtime_svc.core import messages
-from realtime_svc.core.messages import Publish, Subscribe
+from realtime_svc.core import fanout, hub, messages, outgoing
+from realtime_svc.core.messages import Publish
 from realtime_svc.driver import run
 from realtime_svc.engines.broker_memory import MemoryBroker
 from realtime_svc.model import (
@@ -27,13 +32,16 @@ from realtime_svc.model import (
     StreamOptions,
     StreamPosition,
 )
-from tests.fakes import FakeTransport, World
-from tests.model.reference import PAGE, SIZE, Listener, Truth
-from tests.object_dialect import ObjectDialect
+from tests.fakes import World, at_once
+from tests.model.client import CHANNEL, Client, Registrar
+from tests.model.reference import PAGE, SIZE, Truth
+from tests.model.wires import Sockets, Wired
 
 TTL, META_TTL, CHECK = 10.0, 100.0, 20.0  # seconds
-CLIENTS = 4
-CHANNEL = "x"
+CLIENTS = 5
+WAYS = 3 * (CLIENTS + 1)  # of publishing: kept in two of three, and without one of the clients, or to all
+ONE = st.integers(0, CLIENTS - 1)
+SETTINGS = ((outgoing, "SLICE"), (fanout, "A_STEP"), (hub, "A_STEP"), (hub, "MOST_EVENTS"))
 
 
 class LateBroker:
@@ -42,9 +50,15 @@ class LateBroker:
     What it delivers may overtake its answers. `drop`: the next delivery is lost on its way to the node.
     """
 
-    def __init__(self, broker: MemoryBroker, touched: Callable[[StreamPosition | None], None]) -> None:
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        touched: Callable[[StreamPosition | None], None],
+        arrived: Callable[[ChannelEvent], None],
+    ) -> None:
         self._broker = broker
         self._touched = touched
+        self._arrived = arrived
         self._receive: Callable[[ChannelEvent], None] | None = None
         self.late = False
         self.drop = False
@@ -60,6 +74,7 @@ class LateBroker:
             self.drop, self.dropped = False, True
             return
         assert self._receive is not None
+        self._arrived(event)
         self._receive(event)
 
     async def _pause(self) -> None:
@@ -77,7 +92,8 @@ class LateBroker:
 
     async def publish(self, publication: Publication, options: StreamOptions) -> PublishResult:
         result = await self._broker.publish(publication, options)
-        self._touched(result.position)
+        if result.position is not None:
+            self._touched(result.position)
         return result
 
     async def announce(self, event: Join | Leave) -> None:
@@ -99,109 +115,60 @@ class LateBroker:
             self.waiting.pop(0).callback(None)
 
 
-class Client:
-    """A client with its listener, connected or not."""
-
-    def __init__(self, world: World, truth: Truth) -> None:
-        self._world = world
-        self._truth = truth
-        self.listener = Listener(truth)
-        self.transport: FakeTransport | None = None
-        self.asked: tuple[StreamPosition | None] | None = None  # an answer is due
-        self.could: set[bool] = set()  # whether what it asked for could be recovered, at any time since
-        self.may_lose = False  # a delivery was lost since it subscribed
-
-    @property
-    def idle(self) -> bool:
-        """Is it connected, and neither subscribed nor about to be?"""
-        return self.transport is not None and self.asked is None and not self.listener.live
-
-    def connect(self) -> None:
-        self.transport = self._world.connect(None, ObjectDialect())
-        self.send(messages.Connect(token="a", id=1))
-        self.hear()
-
-    def send(self, command: messages.Command) -> None:
-        assert self.transport is not None and self.transport.session is not None
-        self.transport.session.receive([command], False)  # type: ignore[arg-type]
-
-    def subscribe(self, since: StreamPosition | None) -> None:
-        self.asked, self.could = (since,), set()
-        self.watch()
-        self.may_lose = False
-        self.send(Subscribe(CHANNEL, 2, recover=since, recoverable=True))
-
-    def leave(self) -> None:
-        """The connection breaks."""
-        assert self.transport is not None
-        self.hear()
-        self.transport.leave()
-        self.transport = None
-        self.asked = None
-        self.listener.live = False
-
-    def watch(self) -> None:
-        """The stream has changed: the broker's answer may be about how it was or how it is."""
-        if self.asked is not None and self.asked[0] is not None:
-            self.could.add(self._truth.recoverable(self.asked[0]))
-
-    def check_complete(self) -> None:
-        """Nothing is on its way any more: has it heard everything, or was it told that it has not?"""
-        assert self.asked is None, "no answer"
-        self.listener.check_complete()
-
-    def hear(self) -> None:
-        """Take what was said, in order."""
-        assert self.transport is not None
-        frames, self.transport.frames = self.transport.frames, []
-        for frame in frames:
-            self._hear(frame.reply)  # type: ignore[attr-defined]
-
-    def _hear(self, reply: messages.Reply) -> None:
-        match reply:
-            case messages.Subscribed(result=result):
-                assert self.asked is not None, "an answer nobody waits for"
-                (since,), self.asked = self.asked, None
-                self.listener.subscribed(result, since, self.could)
-            case messages.Message():
-                self.listener.heard(reply)
-            case messages.Unsubscribed(why=why):
-                assert why.code == 2500
-                position = self.listener.position
-                other = position is not None and self._truth.names.get(position.epoch) != self._truth.epoch
-                assert self.may_lose or other, "a loss was told where nothing was lost"
-                self.listener.live = False
-            case messages.Done(verb="unsubscribe"):
-                self.listener.live = False
-            case messages.Failed(error=error):
-                raise AssertionError(f"refused: {error.number} {error.message}")
-
-
 class ChannelMachine(RuleBasedStateMachine):
     """One channel, some clients. `steps` counts the rules that were carried out over all runs."""
 
     steps: ClassVar[int] = 0
 
-    @initialize(late=st.booleans())
-    def begin(self, late: bool) -> None:
-        namespace = Namespace(history_size=SIZE, history_ttl=TTL, history_meta_ttl=META_TTL)
+    def __init__(self) -> None:
+        super().__init__()
+        self._before = [getattr(module, name) for module, name in SETTINGS]
+
+    def teardown(self) -> None:
+        self._set(*self._before)
+
+    def _set(self, *values: Any) -> None:
+        for (module, name), value in zip(SETTINGS, values, strict=True):
+            setattr(module, name, value)
+
+    @initialize(late=st.booleans(), turns=st.booleans(), step=st.sampled_from((1, 2, 64)), chance=st.integers(0, 2**16))
+    def begin(self, late: bool, turns: bool, step: int, chance: int) -> None:
+        """`turns`: they end when the rule says so. `step`: clients that are served one by one in one step."""
+        namespace = Namespace(
+            history_size=SIZE,
+            history_ttl=TTL,
+            history_meta_ttl=META_TTL,
+            recovery="allowed",
+            positioning="allowed",
+            join_leave="allowed",
+            tags_filter=True,
+        )
+        if turns:
+            self._set(0.0, step, step, 3 if chance % 4 == 0 else 1000)
         self.truth = Truth()
         self.late = late
+        self.turn: list[Callable[[], None]] = []
         self.clock: Any = Clock()
-        self.broker = LateBroker(MemoryBroker(self.clock), self._touch)
+        self.broker = LateBroker(MemoryBroker(self.clock), self._touch, self.truth.arrived.append)
+        registrar = Registrar(self.truth)
+        random = Random(chance)
         self.world = World(
             namespaces={"default": namespace},
+            hooks=registrar,
             broker=self.broker,
             clock=self.clock,
+            after_turn=self.turn.append if turns else at_once,
+            group=lambda: Sockets(random),
             page=PAGE,
             position_check=CHECK,
+            stall_timeout=1e9,
+            queue_size=10**9,
         )
         self.world.node.positions.start()
-        self.clients = [Client(self.world, self.truth) for _ in range(CLIENTS)]
+        dialect = Wired()
+        self.clients = [Client(self.world, self.truth, registrar, dialect) for _ in range(CLIENTS)]
         self.number = 0
         self.published_at = self.touched_at = 0.0
-        for client in self.clients:
-            client.connect()
         self.broker.late = late
 
     def _touch(self, position: StreamPosition | None) -> None:
@@ -222,59 +189,45 @@ class ChannelMachine(RuleBasedStateMachine):
                 client.hear()
         assert not self.world.reports, self.world.reports
 
-    @rule(many=st.integers(1, 7))
-    def publish(self, many: int) -> None:
+    # ---- turns
+
+    @rule()
+    def end_turn(self) -> None:
+        """A fan-out that is under way goes on to its next stop."""
+        self._end_turn()
+        self._done()
+
+    def _end_turn(self) -> None:
+        calls, self.turn[:] = self.turn[:], []
+        for call in calls:
+            call()
+
+    def _rest(self) -> None:
+        """Nothing is under way any more."""
+        while self.turn:
+            self._end_turn()
+
+    # ---- publishers
+
+    @rule(many=st.integers(1, 7), way=st.integers(0, WAYS - 1))
+    def publish(self, many: int, way: int) -> None:
+        kept, without = way % 3 > 0, way // 3
+        client = self.clients[without - 1] if without else None
+        exclude = client.listener.me if client is not None else None
         self.broker.dropped = False
         for _ in range(many):
             self.number += 1
             data = b"%d" % self.number
-            self.truth.publish(data)
-            self._changed()
+            if kept:
+                self.truth.publish(data, exclude)
+                self._changed()
             outcome: list[BaseException | None] = []
-            work = self.world.node.publishing.publish(Publish(CHANNEL, data))
+            work = self.world.node.publishing.publish(Publish(CHANNEL, data), exclude=exclude, skip_history=not kept)
             run(work, lambda result, error, outcome=outcome: outcome.append(error))  # type: ignore[misc]
             assert outcome == [None]
-        self.published_at = self.clock.seconds()
+        if kept:
+            self.published_at = self.clock.seconds()
         self._done(lossy=self.broker.dropped)
-
-    @rule(one=st.sampled_from(range(CLIENTS)), recover=st.booleans())
-    def subscribe(self, one: int, recover: bool) -> None:
-        client = self.clients[one]
-        if client.idle:
-            client.subscribe(client.listener.position if recover else None)
-        self._done()
-
-    @rule(one=st.sampled_from(range(CLIENTS)), behind=st.integers(-2, 7), back=st.integers(0, 2))
-    def subscribe_anywhere(self, one: int, behind: int, back: int) -> None:
-        """Where a client may not have been: beyond the top, in a stream that is gone, in one nobody knows."""
-        client = self.clients[one]
-        names = [name for name, epoch in self.truth.names.items() if epoch == self.truth.epoch - back]
-        if client.idle:
-            offset = max(0, self.truth.top - behind)
-            client.subscribe(StreamPosition(offset, names[0] if names else ("", "none", "gone")[back]))
-        self._done()
-
-    @rule(one=st.sampled_from(range(CLIENTS)))
-    def unsubscribe(self, one: int) -> None:
-        client = self.clients[one]
-        if client.transport is not None and client.asked is None:
-            client.send(messages.Unsubscribe(CHANNEL, 3))
-        self._done()
-
-    @rule(one=st.sampled_from(range(CLIENTS)))
-    def disconnect(self, one: int) -> None:
-        if self.clients[one].transport is not None:
-            self.clients[one].leave()
-        self._done()
-
-    @rule(one=st.sampled_from(range(CLIENTS)), recover=st.booleans())
-    def reconnect(self, one: int, recover: bool) -> None:
-        client = self.clients[one]
-        if client.transport is None:
-            client.connect()
-            if recover:
-                client.subscribe(client.listener.position)
-        self._done()
 
     @rule()
     def trim(self) -> None:
@@ -283,16 +236,98 @@ class ChannelMachine(RuleBasedStateMachine):
         self._changed()
         self._done()
 
+    # ---- clients
+
+    def _pick(self, one: int, fits: Callable[[Client], bool]) -> Client | None:
+        """One of those to whom this can happen."""
+        found = [client for client in self.clients if fits(client)]
+        return found[one % len(found)] if found else None
+
+    def _newcomer(self, one: int) -> Client | None:
+        client = self._pick(one, lambda client: client.transport is None or client.idle)
+        if client is not None and client.transport is None:
+            client.connect()
+        return client
+
+    @rule(one=ONE, recover=st.booleans(), filters=st.booleans())
+    def subscribe(self, one: int, recover: bool, filters: bool) -> None:
+        if (client := self._newcomer(one)) is not None:
+            client.subscribe(client.listener.position if recover else None, filters)
+        self._done()
+
+    @rule(one=ONE, last=st.integers(0, 3), filters=st.booleans())
+    def look_on(self, one: int, last: int, filters: bool) -> None:
+        if (client := self._newcomer(one)) is not None:
+            client.look_on(last, filters)
+        self._done()
+
+    @rule(one=ONE, behind=st.integers(-2, 7), back=st.integers(0, 2))
+    def subscribe_anywhere(self, one: int, behind: int, back: int) -> None:
+        """Where a client may not have been: beyond the top, in a stream that is gone, in one nobody knows."""
+        names = [name for name, epoch in self.truth.names.items() if epoch == self.truth.epoch - back]
+        if (client := self._newcomer(one)) is not None:
+            offset = max(0, self.truth.top - behind)
+            client.subscribe(StreamPosition(offset, names[0] if names else ("", "none", "gone")[back]), False)
+        self._done()
+
+    @rule(one=ONE)
+    def unsubscribe(self, one: int) -> None:
+        if (client := self._pick(one, lambda client: client.listener.live and client.asked is None)) is not None:
+            client.send(messages.Unsubscribe(CHANNEL, 3))
+        self._done()
+
+    @rule(one=ONE, recover=st.booleans())
+    def subscribe_again(self, one: int, recover: bool) -> None:
+        """Leave and come back in one message."""
+        if (client := self._pick(one, lambda client: client.listener.live and client.asked is None)) is not None:
+            client.subscribe(client.listener.position if recover else None, False, messages.Unsubscribe(CHANNEL, 3))
+        self._done()
+
+    @rule(one=ONE)
+    def disconnect(self, one: int) -> None:
+        if (client := self._pick(one, lambda client: client.transport is not None)) is not None:
+            client.leave()
+        self._done()
+
+    @rule(one=ONE)
+    def kick(self, one: int) -> None:
+        """The server closes a connection: what has arrived goes out before."""
+        client = self._pick(one, lambda client: client.transport is not None and not client.stalled)
+        if client is not None:
+            arrived = len(self.truth.arrived)
+            client.close()
+            if client.asked is None:
+                client.listener.check_heard(arrived)
+            client.leave()
+        self._done()
+
+    @rule(one=ONE)
+    def stall(self, one: int) -> None:
+        """A client takes nothing for a while."""
+        if (client := self._pick(one, lambda client: client.transport is not None and not client.stalled)) is not None:
+            client.stall()
+        self._done()
+
+    @rule(one=ONE)
+    def go_on(self, one: int) -> None:
+        if (client := self._pick(one, lambda client: client.stalled)) is not None:
+            client.go_on()
+        self._done()
+
+    # ---- time
+
     @rule(seconds=st.sampled_from([1.0, 4.0, 11.0, 60.0, 101.0]))
     def wait(self, seconds: float) -> None:
         self._wait(seconds)
         self._done()
 
     def _wait(self, seconds: float) -> None:
-        """In steps, so that nothing that is due in between comes too late."""
+        """In steps, so that nothing that is due in between comes too late. A turn is shorter than any of them."""
+        self._rest()
         for _ in range(int(seconds)):
             self._expire(self.clock.seconds() + 1.0)
             self.clock.advance(1.0)
+            self._rest()
 
     def _expire(self, now: float) -> None:
         """What is over at a moment is over before anything else happens then."""
@@ -306,10 +341,11 @@ class ChannelMachine(RuleBasedStateMachine):
             for client in self.clients:  # which of two streams is the newer one can't be seen by who joins between
                 client.may_lose = client.may_lose or client.asked is not None
 
-    @rule()
-    def answer(self) -> None:
-        """The broker gives the oldest answer that waits."""
-        self.broker.release()
+    @rule(many=st.integers(1, 3))
+    def answer(self, many: int) -> None:
+        """The broker gives the oldest answers that wait."""
+        for _ in range(many):
+            self.broker.release()
         self._done()
 
     @rule()
@@ -322,8 +358,11 @@ class ChannelMachine(RuleBasedStateMachine):
     def settle(self) -> None:
         """Everything arrives, and positions are checked: every client has all, or knows that it has not."""
         self.broker.late = False
+        for client in self.clients:
+            client.go_on()
         while self.broker.waiting:
             self.broker.release()
+        self._rest()
         self._done()
         self._wait(CHECK + 2)
         self._done()

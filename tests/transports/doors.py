@@ -44,6 +44,7 @@ class Socket(StringTransport):
     """`half_closed`: we have closed our side."""
 
     half_closed = False
+    half_closes = True
 
     def loseWriteConnection(self) -> None:  # noqa: N802 (Twisted)
         self.half_closed = True

@@ -74,6 +74,7 @@ class Order(DoorTestCase):
         door, socket = self.connect()
         start = head("POST /publish/a HTTP/1.1", "Host: h", "Transfer-Encoding: chunked")
         door.dataReceived(start + b"0\r\n\r\n")
+        self.factory.arrivals.end()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         door.dataReceived(b"x" * (MAX_PIPELINED + 1))
         self.assertEqual(socket.producerState, "paused")

@@ -76,7 +76,8 @@ class Times(DoorTestCase):
         doors[0].dataReceived(post("a", b"1"))
         self.gate.waiting = Deferred()
         doors[1].dataReceived(UPGRADE)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(1000)
+        self.assertEqual((self.refused, self.clock.getDelayedCalls()), ([], []))
 
     def test_between_requests(self) -> None:
         """Idle: a good end. Half a request: the time of a head, counted from its first byte, then cut."""
@@ -185,6 +186,22 @@ class Ends(DoorTestCase):
         self.assertFalse(socket.disconnecting)
         door.readConnectionLost()
         self.assertTrue(socket.disconnecting)
+
+    def test_no_half(self) -> None:
+        """Where there is no half of a connection (TLS), a refusal ends with a goodbye."""
+        door, socket = self.connect()
+        socket.half_closes = False
+        door.dataReceived(b"canary\r\n\r\n")
+        self.assertEqual((socket.half_closed, socket.disconnecting), (False, True))
+
+    def test_one_timer(self) -> None:
+        """However many have just come, and none when the last one has been closed."""
+        doors = [self.connect()[0] for _ in range(5)]
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        for door in doors:
+            door.dataReceived(UPGRADE)
+        self.factory.close_all()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_places(self) -> None:
         """A place is taken at accept, and given back at the end; a WebSocket keeps its own."""

@@ -26,6 +26,9 @@ class _Broken:
     def receive(self, payload: bytes, binary: bool) -> None:
         raise ValueError
 
+    def flush(self) -> None:
+        """Nothing is waiting."""
+
     def leave(self, disconnect: Disconnect) -> None:
         """As if."""
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from realtime_svc.config import Deflate
 from realtime_svc.wire.deflate import Corrupt, MessageDeflate, Terms, TooBig, agree
+from realtime_svc.wire.frames import message_frame
 
 LIMIT = 4096
 ON = Deflate(enabled=True)
@@ -63,6 +64,13 @@ def codec(*, takeover: bool = False, server: int = 12, client: int = 15, limit: 
     return MessageDeflate(Terms(not takeover, not takeover, server, client, ""), 5, limit)
 
 
+def compressed(one: MessageDeflate, payload: bytes) -> bytes:
+    """What stands in the frame of a message."""
+    wire = one.wire(message_frame(payload))
+    assert wire[0] & 0x40
+    return wire[{126: 4, 127: 10}.get(wire[1], 2) :]
+
+
 def inflated(one: MessageDeflate, *parts: bytes) -> bytes:
     """One message that came in these frames."""
     one.begin()
@@ -109,24 +117,33 @@ class MessageTests(SynchronousTestCase):
             for bits in range(9, 16):
                 ours, theirs = codec(takeover=takeover, server=bits), codec(takeover=takeover, client=bits)
                 for payload in said:
-                    body = ours.compress(payload)
+                    body = compressed(ours, payload)
                     self.assertEqual(inflated(theirs, body), payload)
-                    body = ours.compress(payload)
+                    body = compressed(ours, payload)
                     self.assertEqual(inflated(theirs, *(body[at : at + 1] for at in range(len(body)))), payload)
 
     def test_empty(self) -> None:
         """One byte (RFC 7692 7.2.3.6), also where nothing came since the last flush."""
         for takeover in (False, True):
             one = codec(takeover=takeover)
-            bodies = [one.compress(payload) for payload in (b"", b"", b"a", b"", b"")]
+            bodies = [compressed(one, payload) for payload in (b"", b"", b"a", b"", b"")]
             self.assertEqual([bodies[at] for at in (0, 1, 3, 4)], [b"\0"] * 4)
+
+    def test_once_for_all(self) -> None:
+        """Connections with the same terms get the same bytes."""
+        one, same, other = codec(), codec(), codec(server=9)
+        frame = message_frame(b"hello " * 100)
+        self.assertIs(one.wire(frame), same.wire(frame))
+        self.assertIsNot(one.wire(frame), other.wire(frame))
+        self.assertLess(len(one.wire(frame)), 50)
+        self.assertIsNone(codec(takeover=True).shared)
 
     def test_takeover_is_used(self) -> None:
         """With context takeover what was said before makes a message short; without, it does not."""
         text = os.urandom(500)
         with_it, without = codec(takeover=True), codec()
-        self.assertLess(len((with_it.compress(text), with_it.compress(text))[1]), 50)
-        self.assertGreater(len((without.compress(text), without.compress(text))[1]), 450)
+        self.assertLess(len((compressed(with_it, text), compressed(with_it, text))[1]), 50)
+        self.assertGreater(len((compressed(without, text), compressed(without, text))[1]), 450)
 
     def test_forms(self) -> None:
         """The examples of RFC 7692 7.2.3: one block, a shared window, stored, final, two blocks, an empty message."""

@@ -245,7 +245,7 @@ class GrammarTests(SynchronousTestCase):
             self.assertEqual([type(e) for e in expected], [type(f) for f in found], repr(typed)[:100])
 
     def test_binary_frames_end_the_connection(self) -> None:
-        closing: ConnectionClosing = self.assertRaises(ConnectionClosing, list, PLAIN.decode(b"ping", True, ""))
+        closing: ConnectionClosing = self.assertRaises(ConnectionClosing, PLAIN.decode, b"ping", True, "")
         self.assertEqual(errors.INAPPROPRIATE_PROTOCOL, closing.disconnect)
 
     def test_lines_are_read_one_by_one(self) -> None:

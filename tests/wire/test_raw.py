@@ -63,7 +63,7 @@ class RawTests(SynchronousTestCase):
             self.assertIsNone(RAW.encode(reply), reply)
 
     def test_what_kind_of_protocol_it_is(self) -> None:
-        self.assertEqual(Traits(), RAW.traits)
+        self.assertEqual(Traits(acknowledges=False), RAW.traits)
         frame = RAW.encode(messages.Message(Publication("x", b"1")))
         assert frame is not None
         self.assertIsNone(RAW.join((frame, frame)))
