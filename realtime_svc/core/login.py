@@ -197,6 +197,8 @@ def _granted(session: Session, connecting: Connecting) -> dict[str, Grant]:
     identity = session.identity
     assert identity is not None
     personal: dict[str, Grant] = {}
+    if not (session.node.limits.personal_channel or identity.subscriptions or connecting.subscriptions):
+        return personal
     if session.node.limits.personal_channel and identity.user and "," not in identity.user:  # that would be several
         personal[f"#{identity.user}"] = Grant()
     return {**personal, **identity.subscriptions, **connecting.subscriptions}

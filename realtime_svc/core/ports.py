@@ -79,8 +79,7 @@ class Authenticator(Protocol):
         """Check a subscription token. Raises `AuthenticationFailed` as above. Whose it is, is for the caller to see."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A request that may come in. `identity` is None where a first message has to bring the credential (/ws only).
 
     `subprotocol` is what is selected; `channels`, `echo`, `event`, `since` and `last` (see `messages.Subscribe`) come

@@ -14,6 +14,7 @@ from __future__ import annotations
 from realtime_svc.core.ports import Clock
 
 SHARE = 16  # of a burst: what may be counted before it is accounted for
+UNLIMITED = 2**31
 
 
 class RateLimit:
@@ -25,7 +26,7 @@ class RateLimit:
         self.rate = rate
         self.burst = burst
         self.patience = patience
-        self.step = max(1, int(burst / SHARE))  # events
+        self.step = max(1, int(burst / SHARE)) if rate > 0 else UNLIMITED  # events
 
 
 class TokenBucket:
@@ -42,6 +43,8 @@ class TokenBucket:
     @property
     def ahead(self) -> int:
         """At which of the next events it has to be asked again at the latest: 1 for who was in debt lately."""
+        if self._limit.rate <= 0:
+            return UNLIMITED
         return 1 if self._over_since is not None else min(self._limit.step, int(self._tokens) + 1)
 
     def take(self, events: int, clock: Clock) -> float:

@@ -9,11 +9,10 @@ message is worked on leaves in one frame.
 from __future__ import annotations
 
 import secrets
-import uuid
 from typing import TYPE_CHECKING
 
 from realtime_svc import errors
-from realtime_svc.core import expiry, login, messages
+from realtime_svc.core import expiry, ids, login, messages
 from realtime_svc.core.cork import Cork
 from realtime_svc.core.line import CommandLine
 from realtime_svc.core.outbox import CLOSED, CORKED, Outbox
@@ -83,7 +82,7 @@ class Session:
         frame_pings: bool = False,
         emulated: bool = False,
     ) -> None:
-        self.id = str(uuid.uuid4())
+        self.id = ids.client_id()
         self.key = secrets.token_urlsafe(24) if emulated else ""
         self.node = node
         self.dialect = dialect

@@ -89,31 +89,28 @@ class MemoryBroker:
     def publish_at_once(self, publication: Publication, options: StreamOptions) -> PublishResult:
         """Implements `core.ports.PromptBroker`."""
         size, ttl, _, key, version, version_epoch = options
-        kept = size and ttl
-        if not (kept or key):
-            self._deliver(publication.at(NOWHERE) if publication.offset or publication.epoch else publication)
-            return PUBLISHED
-        now = self._clock.seconds()
+        if publication.offset or publication.epoch:  # a place it had elsewhere
+            publication = publication.at(NOWHERE)
+        result = PUBLISHED
         if key:
-            known = self._keys.find(publication.channel, key, now)
+            known = self._keys.find(publication.channel, key, self._clock.seconds())
             if known is not None:
                 return known
-        result = PUBLISHED
-        if kept:
-            stream = self._stream(publication.channel, now)
+        if size and ttl:
+            now = self._clock.seconds()
+            stream = self._streams.get(publication.channel)
+            if stream is None or now >= stream.kept_until:
+                stream = self._stream(publication.channel, now)
             if version and stream.has(version, version_epoch):
                 return PublishResult(stream.position, fresh=False)
-            position: StreamPosition = tuple.__new__(StreamPosition, (stream.top + 1, stream.epoch))
-            publication = publication.at(position)
-            stream.append(publication, position, options, now)
-            result = PublishResult(position)
+            publication = stream.append(publication, options, now)
+            result = PublishResult(publication.position)
             if stream.kept_until < stream.due:
                 self._sweeper.watch(stream, stream.kept_until)
             if self._empty:
                 self._empty.pop(publication.channel, None)
-        elif publication.offset or publication.epoch:  # a place it had elsewhere
-            publication = publication.at(NOWHERE)
         if key:
+            now = self._clock.seconds()
             self._sweeper.watch(self._keys, self._keys.add(publication.channel, key, result.position, now))
         self._deliver(publication)
         return result

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import secrets
 
+from msgspec import structs
+
 from realtime_svc.model import HistoryQuery, Publication, StreamOptions, StreamPosition
 
 EPOCH_BYTES = 6  # 8 characters
@@ -57,9 +59,12 @@ class Stream:
         """Is a publication of this version, or of a later one, in the stream already? 0: versions do not matter."""
         return 0 < version <= self.version and version_epoch == self.version_epoch
 
-    def append(self, publication: Publication, position: StreamPosition, options: StreamOptions, now: float) -> None:
-        """Keep `publication`, which stands at `position`: the one after the top."""
-        kept, size = self._kept, options.size
+    def append(self, publication: Publication, options: StreamOptions, now: float) -> Publication:
+        """Keep `publication`. Returns it as it stands at its place: the one after the top."""
+        size, ttl, meta_ttl, _, version, version_epoch = options
+        self.top = top = self.top + 1
+        publication = structs.replace(publication, offset=top, epoch=self.epoch)
+        kept = self._kept
         if len(kept) == size:
             first = self._first
             kept[first] = publication
@@ -69,13 +74,12 @@ class Stream:
                 self._kept = kept = self._between(max(0, len(kept) - size + 1), len(kept))
                 self._first = 0
             kept.append(publication)
-        self.top = position.offset
-        ttl, meta_ttl = options.ttl, options.meta_ttl
         self.kept_until = now + ttl
         self.lives_until = now + (meta_ttl if meta_ttl > ttl else ttl)
-        if options.version > 0:
-            self.version = options.version
-            self.version_epoch = options.version_epoch
+        if version > 0:
+            self.version = version
+            self.version_epoch = version_epoch
+        return publication
 
     def _between(self, start: int, end: int) -> list[Publication]:
         """Those kept, from `start` on and before `end`, counted from the oldest."""

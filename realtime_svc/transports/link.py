@@ -43,6 +43,7 @@ class Link:
 
     __slots__ = (
         "_frames",
+        "_frames_left",
         "_head",
         "_lease",
         "_linger_timer",
@@ -77,7 +78,8 @@ class Link:
         self._route = route
         self.remote = remote
         self._lease = lease
-        self._frames = TokenBucket(hall.frame_rate, hall.node.clock)
+        self._frames: TokenBucket | None = None  # most clients only listen
+        self._frames_left = hall.frame_rate.step  # until they are accounted for
         self._linger_timer: Timer | None = None
         self._pong: bytes | None = None
         self._stopped = False
@@ -138,8 +140,11 @@ class Link:
         try:
             call(*args)
         except Exception as error:
-            self.hall.node.report("a WebSocket connection failed", error)
-            self.fail(errors.SERVER_ERROR)
+            self.crashed(error)
+
+    def crashed(self, error: Exception) -> None:
+        self.hall.node.report("a WebSocket connection failed", error)
+        self.fail(errors.SERVER_ERROR)
 
     def message_began(self) -> None:
         self.message_since = self.hall.node.clock.seconds()
@@ -162,13 +167,24 @@ class Link:
         self.hall.assembling(self, protocol.inside_message)
         if not protocol.frames_in:
             return
-        delay = self._frames.take(protocol.frames_in, self.hall.node.clock)
+        clock = self.hall.node.clock
+        if self._frames is None:
+            self._frames = TokenBucket(self.hall.frame_rate, clock)
+        delay = self._frames.take(protocol.frames_in, clock)
         protocol.frames_in = 0
+        self._frames_left = self._frames.ahead
         if delay:
-            if self._frames.flooded(self.hall.node.clock):
+            if self._frames.flooded(clock):
                 self.fail(errors.POLICY)
             else:
                 self.session.reading.hold(Hold.FRAMES, delay)
+
+    def count_plain_message(self) -> None:
+        """As `after_read`, for one frame that was a whole message; it is accounted for with those that follow."""
+        self._protocol.frames_in += 1
+        self._frames_left -= 1
+        if self._frames_left <= 0:
+            self.after_read()
 
     def answer_ping(self, payload: bytes) -> None:
         """RFC 6455 5.5.3: while the peer does not read, only the newest ping needs an answer."""

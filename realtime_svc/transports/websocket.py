@@ -59,8 +59,19 @@ class RealtimeProtocol(FencedServerProtocol):
         self.link.guarded(self.link.open)
 
     def dataReceived(self, data: bytes) -> None:
-        self.link.guarded(self.consume, data)
-        self.link.after_read()
+        """Most of the time one whole plain message, and nothing is waiting."""
+        link = self.link
+        if not self.data and self._between_plain_messages():
+            found, used = self.parse_frames(data, self.maxMessagePayloadSize)
+            if used == len(data) and len(found) == 1:
+                try:
+                    link.receive(*found[0])
+                except Exception as error:
+                    link.crashed(error)
+                link.count_plain_message()
+                return
+        link.guarded(self.consume, data)
+        link.after_read()
 
     def consumeData(self) -> None:  # noqa: N802
         """Whole plain messages take the short way, all else is Autobahn's business.

@@ -68,18 +68,15 @@ class Schemas:
             if events.unknown == "allow":
                 return
             raise ReplyError(ErrorCode.BAD_REQUEST, "no schema for this event")
-        if not _is_valid(compiled.validator, value):
+        try:
+            valid = compiled.validator.is_valid(value)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # a panic in the compiled part is no Exception
+            valid = False
+        if not valid:
             explanation = self._explainer.explain(compiled.uri, value) if self._explainer else "not valid"
             raise ReplyError(ErrorCode.BAD_REQUEST, explanation)
-
-
-def _is_valid(validator: jsonschema_rs.Draft202012Validator, value: Any) -> bool:
-    try:
-        return validator.is_valid(value)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # a panic in the compiled part is no Exception
-        return False
 
 
 def load_schemas(folder: Path, namespaces: Mapping[str, Namespace]) -> Schemas:

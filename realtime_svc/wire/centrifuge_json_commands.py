@@ -181,7 +181,7 @@ _HANDLERS: Mapping[str, centrifuge.Handler] = {
 
 def read_command(line: bytes) -> Command | Failed:
     """One command. Raises `ConnectionClosing` (3501). Whether `line` is UTF-8 throughout has been checked."""
-    if len(line) > MAX_ENVELOPE_DEPTH and not check_depth(line, MAX_ENVELOPE_DEPTH):
+    if len(line) > 2 * MAX_ENVELOPE_DEPTH and not check_depth(line, MAX_ENVELOPE_DEPTH):  # a level takes two bytes
         raise centrifuge.broken()
     if line.find(_PUBLISH, 0, _EARLY) >= 0:
         try:

@@ -17,7 +17,7 @@ What goes on to a framework is a head written anew from what was read here, neve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from realtime_svc.errors import Refusal, bad_head
@@ -58,7 +58,8 @@ class RequestHead:
     """A head that passed every check. Its repr shows nothing that may hold a secret. Nobody changes it.
 
     `target` as received; `path` and `query` still percent-encoded; `version` "1.0" or "1.1"; `headers` in order, names
-    in lower case, values as latin-1 text without surrounding white space. `offer` is what the gatekeeper keeps with it,
+    in lower case, values as latin-1 text without surrounding white space. `get` gives the value of a field by its
+    lower-case name, repeated ones joined by ", " (RFC 9110 5.3), or None. `offer` is what the gatekeeper keeps with it,
     so that it looks for a credential once.
     """
 
@@ -68,6 +69,7 @@ class RequestHead:
     query: str = field(repr=False)
     version: str
     headers: Headers = field(repr=False)
+    get: Callable[[str], str | None] = field(init=False, repr=False, compare=False)
     offer: object = field(init=False, repr=False, compare=False)
     _joined: dict[str, str] = field(init=False, repr=False, compare=False)
 
@@ -80,10 +82,7 @@ class RequestHead:
                 groups[name].append(value)
             joined = {name: ", ".join(values) for name, values in groups.items()}
         self._joined = joined
-
-    def get(self, name: str) -> str | None:
-        """The value of a field by its lower-case name, repeated ones joined by ", " (RFC 9110 5.3); None if absent."""
-        return self._joined.get(name)
+        self.get = joined.get
 
     def get_all(self, name: str) -> list[str]:
         """The values of a field by its lower-case name, in order."""
@@ -95,7 +94,7 @@ class RequestHead:
 
         None only for HTTP/1.0 without either. An empty port is left out.
         """
-        authority = targets.authority_of(self.target) or self._joined.get("host")
+        authority = targets.authority_of(self.target) or self.get("host")
         return authority.removesuffix(":") if authority is not None else None
 
     @property
@@ -110,7 +109,7 @@ class RequestHead:
 
     @property
     def wants_websocket(self) -> bool:
-        value = self._joined.get("upgrade")
+        value = self.get("upgrade")
         return value is not None and (value == "websocket" or "websocket" in options_of(value))
 
     @property
@@ -295,15 +294,14 @@ def _check_fields(head: RequestHead) -> None:
     """What the fields have to be together: no repeats, a Host, one way to tell the length of a body (RFC 9112 6.3)."""
     if len(head._joined) != len(head.headers) and any(len(head.get_all(name)) > 1 for name in _SINGLE):
         raise bad_head("duplicate_header", "a header field that may come only once is repeated")
-    get = head._joined.get
-    host = get("host")
+    host = head.get("host")
     if host is None and head.version == "1.1":
         raise bad_head("no_host", "the Host header is missing")
     if host is not None and not targets.is_authority(host):
         raise bad_head("bad_host", "the Host header is not a host name or address with an optional port")
     if head.version == "1.0" and head.wants_websocket:
         raise Refusal(505, "version_not_supported", "a WebSocket is opened with HTTP/1.1")
-    length, coding = get("content-length"), get("transfer-encoding")
+    length, coding = head.get("content-length"), head.get("transfer-encoding")
     if length is not None and _CONTENT_LENGTH.fullmatch(length) is None:
         raise bad_head("bad_content_length", "the Content-Length header is not a number of at most 15 digits")
     if coding is None:

@@ -119,7 +119,7 @@ def _is_one_object(text: bytes) -> bool:
 def _command(line: bytes) -> messages.Command | messages.Failed:
     if not line or line[0] != _OBJECT:
         return _from_words(line)
-    if len(line) > MAX_ENVELOPE_DEPTH and not check_depth(line, MAX_ENVELOPE_DEPTH):
+    if len(line) > 2 * MAX_ENVELOPE_DEPTH and not check_depth(line, MAX_ENVELOPE_DEPTH):  # a level takes two bytes
         return messages.Failed(ReplyError(ErrorCode.BAD_REQUEST, "Invalid JSON"))
     try:
         envelope = _decoder.decode(line)

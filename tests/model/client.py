@@ -82,7 +82,7 @@ class Client:
     def _ask(self, since: StreamPosition | None) -> None:
         self.asked, self.could = (since,), set()
         self.watch()
-        self.may_lose = False
+        self.may_lose = self.may_lose and self.listener.live  # it may still be told of what was before
 
     def leave(self) -> None:
         """The connection breaks."""
