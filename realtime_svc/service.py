@@ -37,6 +37,7 @@ from realtime_svc.http.internal import internal_site
 from realtime_svc.http.public import PublicWeb
 from realtime_svc.listening import Listening
 from realtime_svc.metrics import exposition
+from realtime_svc.transports.autobahn_fence import NVX
 from realtime_svc.transports.caps import Caps
 from realtime_svc.transports.entrance import Entrance
 from realtime_svc.transports.kernel import Kernel, choose
@@ -260,6 +261,8 @@ class RealtimeService(Service):
             signal.signal(signal.SIGHUP, lambda number, frame: self._reactor.callFromThread(self.reload))
         for name, (host, port) in self.addresses.items():
             _log.info("listening: {name} on {host} port {port}", name=name, host=host, port=port)
+        sockets = "stock" if self._poller is None else self._prepared.kernel.name
+        _log.info("sockets: {sockets}, frames: {frames}", sockets=sockets, frames="NVX" if NVX else "python")
         for warning in warnings(self.config):
             _log.warn("{text}", text=warning)
         for text in notes(self.config):

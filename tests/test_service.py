@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from realtime_svc.config import Config, Handlers, Internal, Listener, Sockets
@@ -18,6 +18,7 @@ from realtime_svc.handlers import NoHandlers, Server, UserHandlers
 from realtime_svc.model import Identity
 from realtime_svc.service import DRAIN_SLICE, RealtimeService, prepare
 from realtime_svc.transports.caps import Lease
+from realtime_svc.transports.kernel import choose
 from tests.fakes import PEER, RAW, FakeTransport
 
 reactor: Any = _reactor
@@ -74,6 +75,16 @@ class StartTests(TestCase):
             error: ConfigError = self.assertRaises(ConfigError, service.privilegedStartService)
         self.assertEqual("listeners.wss.port", error.key)
         self.assertEqual(f"can't listen on 127.0.0.1:{port}: Address already in use", error.reason)
+
+    async def test_tells_whether_the_compiled_part_is_in_use(self) -> None:
+        of_auto = choose("auto").name
+        for sockets, name in ((Sockets("python"), "python"), (Sockets("stock"), "stock"), (Sockets("auto"), of_auto)):
+            service = self.service(sockets=sockets)
+            with capturedLogs() as logged:
+                service.startService()
+            self.assertEqual([name], [event["sockets"] for event in logged if "sockets" in event])
+            self.assertIn(f"sockets: {name}, frames: ", " ".join(map(formatEvent, logged)))
+            await service.stopService()
 
     async def test_user_code_is_made_when_it_starts(self) -> None:
         """Not before: twistd forks in between, and gives up privileges."""

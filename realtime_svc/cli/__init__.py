@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 from realtime_svc import __version__
-from realtime_svc.cli import config, connect, credentials, develop, server_api
+from realtime_svc.cli import bench, config, connect, credentials, develop, server_api
 from realtime_svc.cli.console import BAD_CONFIG, FAILURE, CommandFailed, Console
 from realtime_svc.errors import ConfigError
 
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="realtime-svc", epilog=EPILOG, allow_abbrev=False)
     top.add_argument("--version", action="version", version=f"realtime_svc {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for group in (develop, connect, server_api, config, credentials):
+    for group in (develop, connect, server_api, bench, config, credentials):
         group.add(commands)
     return top
 

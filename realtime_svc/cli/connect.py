@@ -112,11 +112,11 @@ def _dial(reactor: Any, url: str, options: dict[str, Any]) -> Deferred[Any]:
 
 def _options(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """What `client.connect` is to be told."""
-    token = _first_line(arguments.token_file) if arguments.token_file else console.environ.get(CLIENT_TOKEN)
+    token = first_line(arguments.token_file) if arguments.token_file else console.environ.get(CLIENT_TOKEN)
     options: dict[str, Any] = {"headers": _headers(arguments.header), "protocols": arguments.protocol}
     options.update(token=token or None, insecure=arguments.insecure)
     if arguments.basic_file:
-        user, colon, password = _first_line(arguments.basic_file).partition(":")
+        user, colon, password = first_line(arguments.basic_file).partition(":")
         if not colon:
             raise CommandFailed(f"{arguments.basic_file}: is not user:password")
         options.update(basic=(user, password), token=None)
@@ -136,7 +136,8 @@ def _headers(lines: list[str]) -> dict[str, str]:
     return headers
 
 
-def _first_line(path: str) -> str:
+def first_line(path: str) -> str:
+    """Of a file, without the space around it. Raises `CommandFailed`."""
     try:
         with Path(path).open(encoding="utf-8") as file:
             return file.readline(MAX_INPUT).strip()

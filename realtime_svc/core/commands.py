@@ -93,6 +93,10 @@ def show_help(session: Session, command: messages.Help) -> None:
     session.say(messages.HelpText(command.id))
 
 
+def unreadable(session: Session, failed: messages.Failed) -> None:
+    session.line.refuse(failed)
+
+
 COMMANDS: dict[type, tuple[str, Callable[[Session, Any], Work | None]]] = {
     messages.Authenticate: ("auth", login.authenticate),
     messages.Connect: ("connect", login.connect),
@@ -109,5 +113,6 @@ COMMANDS: dict[type, tuple[str, Callable[[Session, Any], Work | None]]] = {
     messages.Ping: ("ping", ping),
     messages.Pong: ("pong", pong),
     messages.Help: ("help", show_help),
+    messages.Failed: ("", unreadable),
 }
-"""Command type -> (its verb in answers, what it does)."""
+"""Command type -> (its verb in answers, what it does); and what stands for a command that could not be read."""

@@ -13,6 +13,7 @@ from realtime_svc import errors
 from realtime_svc.core import login, messages
 from realtime_svc.core.commands import COMMANDS
 from realtime_svc.core.messages import Command, Failed
+from realtime_svc.core.outbox import BLOCKED
 from realtime_svc.core.ratelimit import TokenBucket
 from realtime_svc.core.reading import Hold
 from realtime_svc.core.state import State
@@ -85,7 +86,7 @@ class CommandLine:
                 self._left -= 1
                 if self._left or self._account():
                     work = self._begin(commands[0])
-                    if work is None:
+                    if work is None and session.outlet.holds & BLOCKED:
                         session.mind_output()
         except BaseException as error:  # as `ports.Run` has it
             self._worked(None, error)
@@ -187,14 +188,7 @@ class CommandLine:
         """
         if self._deaf:
             return None
-        entry = COMMANDS.get(type(command))
-        if entry is None:
-            assert isinstance(command, Failed)
-            if self._unheard:
-                raise ConnectionClosing(errors.BAD_REQUEST)
-            self.refuse(command)
-            return None
-        verb, method = entry
+        verb, method = COMMANDS[type(command)]
         try:
             if self._session.state is not _OPEN or method is login.connect:
                 self._check_turn(command)
@@ -245,7 +239,7 @@ class CommandLine:
         if self._session.dialect.traits.handshake:
             if isinstance(command, messages.Connect) is not self._unheard:
                 raise ConnectionClosing(errors.BAD_REQUEST)
-        elif self._session.identity is None and not isinstance(command, messages.Authenticate):
+        elif self._session.identity is None and not isinstance(command, messages.Authenticate | Failed):
             raise ReplyError(ErrorCode.UNAUTHORIZED, 'authenticate first: {"auth":"<token>"}')
 
     def refuse(self, failed: Failed) -> None:

@@ -6,7 +6,6 @@ Methods that may wait are `async def`; an implementation that never waits costs 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from realtime_svc.core.messages import Command, Failed, Reply, Subscribe

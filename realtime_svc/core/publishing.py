@@ -145,7 +145,7 @@ class Publishing:
                 event = tags.get(EVENT_TAG, DEFAULT_EVENT) if tags else DEFAULT_EVENT
                 self._node.validator.check(terms.schema, event, value)
         exclude = exclude or terms.exclude
-        return Publication(terms.channel, data, terms.is_json, binary, tags, terms.publisher, exclude, version=version)
+        return Publication(terms.channel, data, terms.is_json, binary, tags, terms.publisher, exclude, 0, "", version)
 
     async def broadcast(self, data: bytes, *, is_json: bool = True, exclude: str | None = None) -> None:
         """To every client of the whole server, outside any channel. `data` is one JSON value, or any bytes."""

@@ -230,7 +230,9 @@ class Subscriptions:
         if channel.busy and (known is None or known.epoch != top.epoch):
             self._node.hub.finish(channel)
             known = channel.position
-        if known is not None and known.epoch != top.epoch and not (subscription.line or channel.waiting):
+        if known is None or known.epoch == top.epoch or channel.waiting:
+            return
+        if not any(publication.offset for publication in subscription.line or ()):
             lost = channel.positioned()
             channel.start_anew(top)
             self.lost(lost)

@@ -17,6 +17,7 @@ from typing import Any
 
 from autobahn.exception import PayloadCorruptError, PayloadExceededError
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket import USES_NVX
 from autobahn.websocket.protocol import WebSocketProtocol
 from autobahn.websocket.types import ConnectionDeny
 from autobahn.websocket.utf8validator import Utf8Validator
@@ -29,6 +30,7 @@ from realtime_svc.wire.http_head import RequestHead
 from realtime_svc.wire.http_response import refusal_response
 from realtime_svc.wire.upgrade import answer_upgrade, offered_extensions
 
+NVX = bool(USES_NVX)  # does Autobahn unmask and check UTF-8 in compiled code?
 MAX_DISCARDED = 64 * 2**20  # bytes that are read and thrown away behind the end of a connection
 _RESERVED_CODES = (1004, 1005, 1006)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from realtime_svc.core.ratelimit import RateLimit, TokenBucket
+from realtime_svc.core.ratelimit import SHARE, RateLimit, TokenBucket
 
 
 class TokenBucketTests(SynchronousTestCase):
@@ -73,3 +73,26 @@ class TokenBucketTests(SynchronousTestCase):
         for wait, events in steps:
             clock.advance(wait)
             self.assertTrue(0.0 <= bucket.take(events, clock) <= 5.0)
+
+    @given(st.lists(st.floats(0, 3), max_size=200), st.integers(1, 100))
+    def test_who_asks_at_the_last_event_of_a_batch_is_told_no_later(self, waits: list[float], burst: int) -> None:
+        """An account that is looked at `ahead` events later says nothing else than one that is looked at for each,
+        until it says to pause; and it says so not later, nor with more in store."""
+        limit = RateLimit(10, burst, 5)
+        clock: Any = Clock()
+        exact, batched = TokenBucket(limit, clock), TokenBucket(limit, clock)
+        left = batch = batched.ahead
+        self.assertTrue(1 <= batch <= max(1, burst // SHARE))
+        for wait in waits:
+            clock.advance(wait)
+            pause = exact.take(1, clock)
+            left -= 1
+            if left:
+                self.assertEqual(0.0, pause)
+                continue
+            told = batched.take(batch, clock)
+            self.assertGreaterEqual(told + 1e-6, pause)
+            if told:
+                self.assertEqual(1, batched.ahead)
+                return
+            left = batch = batched.ahead

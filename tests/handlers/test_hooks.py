@@ -89,6 +89,7 @@ class CallTests(Case):
                 seen.append(reason)
 
         hooks = UserHandlers(Old(), self.node)
+        self.assertTrue(hooks.handles_publications)
         self.assertIsNone(self.result(hooks.publish(self.alice, self.publication())))
         self.assertIsNone(self.result(hooks.message(self.alice, b"1")))
         self.result(hooks.close(self.alice, Disconnect(3000, "bye")))
@@ -102,6 +103,7 @@ class CallTests(Case):
 
         for hooks in (UserHandlers(Nothing(), self.node), NoHandlers()):
             self.assertEqual((False, False), (hooks.handles_calls, hooks.handles_messages))
+            self.assertFalse(hooks.handles_publications)
             self.result(hooks.connect(self.alice, self.connecting()))
             grant = Grant(data=b"1")
             self.assertEqual(grant, self.result(hooks.subscribe(self.alice, Subscribe("x"), grant)))

@@ -135,10 +135,12 @@ class ChannelMachine(RuleBasedStateMachine):
         late=st.booleans(),
         turns=st.sampled_from((True, True, True, False)),
         step=st.sampled_from((1, 1, 2, 64)),
+        joined=ONE,
         chance=st.integers(0, 2**16),
     )
-    def begin(self, late: bool, turns: bool, step: int, chance: int) -> None:
-        """`turns`: they end when the rule says so. `step`: clients that are served one by one in one step."""
+    def begin(self, late: bool, turns: bool, step: int, joined: int, chance: int) -> None:
+        """`turns`: they end when the rule says so. `step`: clients that are served one by one in one step. `joined`:
+        so many are there already."""
         namespace = Namespace(
             history_size=SIZE,
             history_ttl=TTL,
@@ -174,6 +176,9 @@ class ChannelMachine(RuleBasedStateMachine):
         self.clients = [Client(self.world, self.truth, registrar, dialect) for _ in range(CLIENTS)]
         self.number = 0
         self.published_at = self.touched_at = 0.0
+        for _ in range(joined):
+            self.subscribe(0, False, chance % 3 == 0)
+        self._rest()
         self.broker.late = late
 
     def _touch(self, position: StreamPosition | None) -> None:
@@ -214,8 +219,9 @@ class ChannelMachine(RuleBasedStateMachine):
 
     # ---- publishers
 
-    @rule(many=st.integers(1, 7), way=st.integers(0, WAYS - 1))
-    def publish(self, many: int, way: int) -> None:
+    @rule(many=st.integers(1, 7), way=st.integers(0, WAYS - 1), ends=st.booleans())
+    def publish(self, many: int, way: int, ends: bool) -> None:
+        """`ends`: and so does the turn."""
         kept, excludes = way % 2 > 0, way // 2 % 2
         client = self.clients[way // 4] if excludes else None
         exclude = client.listener.me if client is not None else None
@@ -232,14 +238,23 @@ class ChannelMachine(RuleBasedStateMachine):
             assert outcome == [None]
         if kept:
             self.published_at = self.clock.seconds()
+        if ends:
+            self._end_turn()
         self._done(lossy=self.broker.dropped)
 
-    @rule()
-    def trim(self) -> None:
+    @rule(what=st.sampled_from(("lose", "remove")))
+    def lose(self, what: str) -> None:
+        """The next publication does not reach the node; or what is kept is removed."""
+        if what == "lose":
+            self.broker.drop = True
+        else:
+            self._remove()
+        self._done()
+
+    def _remove(self) -> None:
         run(self.world.node.publishing.remove_history(CHANNEL), lambda result, error: None)
         self.truth.trim()
         self._changed()
-        self._done()
 
     # ---- clients
 
@@ -275,12 +290,6 @@ class ChannelMachine(RuleBasedStateMachine):
             client.subscribe(StreamPosition(offset, names[0] if names else ("", "none", "gone")[back]), False)
         self._done()
 
-    @rule(one=ONE)
-    def unsubscribe(self, one: int) -> None:
-        if (client := self._pick(one, lambda client: client.listener.live and client.asked is None)) is not None:
-            client.send(messages.Unsubscribe(CHANNEL, 3))
-        self._done()
-
     @rule(one=ONE, recover=st.booleans())
     def subscribe_again(self, one: int, recover: bool) -> None:
         """Leave and come back in one message."""
@@ -288,35 +297,28 @@ class ChannelMachine(RuleBasedStateMachine):
             client.subscribe(client.listener.position if recover else None, False, messages.Unsubscribe(CHANNEL, 3))
         self._done()
 
-    @rule(one=ONE)
-    def disconnect(self, one: int) -> None:
-        if (client := self._pick(one, lambda client: client.transport is not None)) is not None:
-            client.leave()
-        self._done()
-
-    @rule(one=ONE)
-    def kick(self, one: int) -> None:
-        """The server closes a connection: what has arrived goes out before."""
-        client = self._pick(one, lambda client: client.transport is not None and not client.stalled)
-        if client is not None:
-            arrived = len(self.truth.arrived)
-            client.close()
-            if client.asked is None:
-                client.listener.check_heard(arrived)
+    @rule(one=ONE, how=st.sampled_from(("unsubscribed", "disconnected", "closed")))
+    def leave(self, one: int, how: str) -> None:
+        if how == "unsubscribed":
+            client = self._pick(one, lambda client: client.listener.live and client.asked is None)
+        else:
+            client = self._pick(one, lambda client: client.transport is not None and not client.stalled)
+        if client is not None and how == "unsubscribed":
+            client.send(messages.Unsubscribe(CHANNEL, 3))
+        elif client is not None:
+            if how == "closed":
+                client.close()
             client.leave()
         self._done()
 
     @rule(one=ONE)
     def stall(self, one: int) -> None:
-        """A client takes nothing for a while."""
-        if (client := self._pick(one, lambda client: client.transport is not None and not client.stalled)) is not None:
-            client.stall()
-        self._done()
-
-    @rule(one=ONE)
-    def go_on(self, one: int) -> None:
-        if (client := self._pick(one, lambda client: client.stalled)) is not None:
-            client.go_on()
+        """A client takes nothing, or goes on."""
+        if (client := self._pick(one, lambda client: client.transport is not None)) is not None:
+            if client.stalled:
+                client.go_on()
+            else:
+                client.stall()
         self._done()
 
     # ---- time
@@ -351,12 +353,6 @@ class ChannelMachine(RuleBasedStateMachine):
         """The broker gives the oldest answers that wait."""
         for _ in range(many):
             self.broker.release()
-        self._done()
-
-    @rule()
-    def lose(self) -> None:
-        """The next publication does not reach the node."""
-        self.broker.drop = True
         self._done()
 
     @rule()

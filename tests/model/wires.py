@@ -113,7 +113,7 @@ class Sockets:
             outlet = self._places[at]
             if outlet is None:
                 continue
-            if nanoseconds and served and self._chance.random() < 0.6:
+            if nanoseconds and served and self._chance.random() < 0.8:
                 return at, took, others
             served += 1
             taken = 0 if outlet.holds else outlet.take(data, self._room(len(data)))

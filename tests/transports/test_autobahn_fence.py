@@ -113,7 +113,7 @@ class OptionTests(SynchronousTestCase):
 
     def test_state_at_first(self) -> None:
         """A new connection looks as Autobahn makes it, and is as it is behind its handshake once it is open."""
-        stock = Stock()
+        stock: Any = Stock()
         stock.factory = WebSocketServerFactory()
         stock.openHandshakeTimeout = 0
         before = set(vars(stock))

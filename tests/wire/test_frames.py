@@ -31,6 +31,7 @@ class FrameTests(SynchronousTestCase):
         ):
             payload = b"x" * length
             self.assertEqual(bytes.fromhex(header) + payload, websocket_frame(OPCODE_TEXT, payload), length)
+            self.assertEqual(bytes.fromhex(header) + payload, message_frame(payload).wire, length)
 
     def test_opcodes(self) -> None:
         for opcode, first in (
