@@ -44,7 +44,7 @@ def advice(error: Exception, mode: str, has_token: bool) -> str:
     elif isinstance(error, HandshakeRefused):
         more = _STATUS.get(error.status, "") if error.status != 401 or has_token else ADVICE
         if error.status == 403 and mode == "echo":
-            more = "its namespace needs echo = true; or take --protocol centrifugo"
+            more = "set echo = true there, or take --protocol centrifugo"
     elif text == NOT_TRUSTED:
         more = TRUST
     return f"{text}; {more}" if more else text

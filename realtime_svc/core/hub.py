@@ -189,7 +189,7 @@ class Hub:
         self.finish(self._everybody)
 
     def start(self, channel: Channel) -> Round | None:
-        """Deliver what waits in a channel; what is left to do, if anything is, as a round (`core.outgoing.Rounds`)."""
+        """Deliver what waits in a channel; what is left to do, if anything is, as a round (see `core.outgoing`)."""
         if channel.round is None and channel.busy:
             if self._at_once(channel):
                 channel.busy = False
@@ -268,7 +268,7 @@ class Hub:
                 several.append(encodings)
                 if channel.special:
                     yield from self._to_special(channel, encodings, number)
-            else:
+            elif channel.hearing:
                 yield from self._to_groups(channel, several)
                 several = []
                 reply = (Joined if isinstance(event, Join) else Left)(event.channel, event.info)

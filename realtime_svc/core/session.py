@@ -267,7 +267,9 @@ class Session:
             self.reading.pause(Hold.OUTPUT)
 
     def flush(self) -> None:
-        """Hand over what was said in this turn of the event loop: the transport is about to say something itself."""
+        """Hand over what was said and published in this turn of the event loop: the transport is about to end it."""
+        if not self.closing:
+            self.node.hub.finish_for(self)
         self.uncork()
         self._outbox.flush()
 

@@ -275,7 +275,8 @@ class Link:
     # ---- ending
 
     def failing(self, code: int) -> None:
-        """The frames broke a rule: Close with `code` is sent next."""
+        """The frames broke a rule: Close with `code` is sent next, behind what came of the frames before."""
+        self.flush()
         self.hall.node.failed(code, self.remote)
         if self.session is not None:
             self.session.leave(Disconnect(code, ""))

@@ -112,9 +112,14 @@ class Poller(Turns):
         self.stop()
 
     def doRead(self) -> None:  # noqa: N802 (Twisted)
-        """One turn."""
+        """One turn. Should the system have no memory for it, it is for the next one to try: nobody else reads."""
         if self._poll is not None:
-            self._hand_out(self._poll.poll(MOST))
+            try:
+                found = self._poll.poll(MOST)
+            except (OSError, MemoryError):
+                _log.failure("nothing can be read")
+                return
+            self._hand_out(found)
 
     def _hand_out(self, found: list[tuple[Any, bytes | int | None]]) -> None:
         """A connection that has stopped reading because of what another was told gets its own when it reads again."""

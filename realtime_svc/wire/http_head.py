@@ -37,9 +37,9 @@ _HOP_BY_HOP = {
 _FIELD = re.compile(rf"({targets.TOKEN}):([\t -~\x80-\x84\x86-\xff]*)")
 _WHOLE = re.compile(
     rf"({'|'.join(targets.METHODS)}) ((/{targets.PATH})(?:\?({targets.QUERY}))?) HTTP/(1\.[01])\r\n"
-    rf"((?:{targets.TOKEN}:[\t -~]*+\r\n)*+)"
+    rf"((?:{targets.TOKEN}:[\t -~]*\r\n)*)"
 )
-_FIELDS = re.compile(r"([^:]++):([^\r]*+)\r\n")  # where `_WHOLE` has matched
+_FIELDS = re.compile(r"([^:]+):([^\r]*)\r\n")  # where `_WHOLE` has matched
 _FIELD_NAME = re.compile(targets.TOKEN)
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,15}")
 

@@ -28,7 +28,7 @@ TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 
 _METHOD = re.compile(TOKEN)
 _VERSION = re.compile(r"HTTP/[0-9]\.[0-9]")
-QUERY = r"[!$&-;=?-Z\[\]_a-z~]*+(?:%[0-9A-Fa-f]{2}[!$&-;=?-Z\[\]_a-z~]*+)*+"
+QUERY = r"[!$&-;=?-Z\[\]_a-z~]*(?:%[0-9A-Fa-f]{2}[!$&-;=?-Z\[\]_a-z~]*)*"
 PATH = QUERY.replace("?-Z", "@-Z")  # the same without a question mark
 _TARGET = re.compile(QUERY)
 _ABSOLUTE = re.compile(r"(?:https?|wss?)://([^/?]*)", re.IGNORECASE)

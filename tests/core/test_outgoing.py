@@ -38,6 +38,16 @@ class EndOfTurn(TurnCase):
         self.assertEqual(3 * len(records[0][0]), self.world.instruments.bytes_out - bytes_before)
         self.assertTrue(self.turn.over)
 
+    def test_coming_that_nobody_hears_of(self) -> None:
+        """Divides nothing."""
+        client = self.client("kept:x")
+        self.publish(b"1", channel="kept:x")
+        self.guest("kept:x")
+        self.publish(b"2", channel="kept:x")
+        self.turn.end()
+        (record,) = client.read()
+        self.assertEqual([1, 2], data_of(said(record)))
+
     def test_one_publication_to_a_few(self) -> None:
         clients = [self.client("x", dialect=RAW) for _ in range(3)]
         before, bytes_before = self.world.instruments.messages_out["raw"], self.world.instruments.bytes_out

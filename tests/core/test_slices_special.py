@@ -209,6 +209,23 @@ class JoiningTests(SpecialCase):
         self.assertEqual([2500], [one.why.code for one in old.heard(Message, Unsubscribed)])
         self.assertEqual([2], [one.publication.offset for one in newcomer.heard(Message, Unsubscribed)])
 
+    def test_new_stream_and_what_is_not_kept(self) -> None:
+        """What waits for the newcomer says nothing about streams."""
+        old = self.talker("short:x")
+        self.publish(b"1", channel="short:x")
+        self.turn.rest()
+        old.heard()
+        self.clock.advance(20)
+        self.broker.gates = []
+        newcomer = self.talker_later("short:x")
+        self.publish(b"2", channel="short:x", skip_history=True)
+        self.turn.rest()
+        for gate in self.broker.gates:
+            gate.callback(None)
+        self.turn.rest()
+        self.assertEqual([2500], [one.why.code for one in old.heard(Unsubscribed)])
+        self.assertEqual([b"2"], newcomer.published())
+
 
 class PresentTests(SpecialCase):
     """Who is there, while a fan-out is under way."""

@@ -99,7 +99,7 @@ class ServerTests(Case):
             ("publish", (), "", "3501 bad request; give a token"),
             ("fanout", (), "wrong-" + ALICE, "status 401: valid credentials are required\n"),
             ("fanout", ("--channel", "nowhere:x"), ALICE, "status 404"),
-            ("echo", ("--channel", "quiet:x"), ALICE, "needs echo = true"),
+            ("echo", ("--channel", "quiet:x"), ALICE, "set echo = true there"),
             ("fanout", ("--channel", "closed:x", "--connections", "1"), ALICE, "error 103: permission denied"),
             ("publish", ("--channel", "closed:x", "--connections", "1"), ALICE, "error 103: permission denied"),
             ("fanout", (), ALICE, "limits.connections_per_user"),

@@ -99,8 +99,10 @@ class MessageTests(TestCase):
         await peer.send_chopped(
             frame(TEXT, text) + fragments(TEXT, pieces(text, 1)) + frame(PING, b"here?") + frame(BINARY, longer)
         )
-        expected = [Wire(TEXT, text), Wire(TEXT, text), Wire(PONG, b"here?"), Wire(BINARY, longer)]
-        self.assertEqual([await peer.next_frame() for _ in expected], expected)
+        expected = [Wire(TEXT, text), Wire(TEXT, text), Wire(BINARY, longer)]
+        found = [await peer.next_frame() for _ in range(4)]
+        found.remove(Wire(PONG, b"here?"))  # a pong does not wait for the end of the turn
+        self.assertEqual(found, expected)
         peer.send(close_frame(1001, b"done"))
         self.assertEqual(await peer.end(), End(1001, b"done", "eof"))
 

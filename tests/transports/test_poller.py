@@ -251,6 +251,22 @@ class Polled:
         await first.when_received(5)
         self.assertLessEqual(len(second.received), 6)
 
+    async def test_failing_system(self: Any) -> None:
+        """It is logged, and tried again."""
+        party, end = self.pair()
+        real = self.poller._poll
+
+        class Broken:
+            def poll(_, most: int) -> Any:  # noqa: N805
+                self.poller._poll = real
+                raise MemoryError
+
+        self.poller._poll = Broken()
+        self.poller.doRead()
+        self.assertEqual(len(self.flushLoggedErrors(MemoryError)), 1)
+        end.sendall(b"x")
+        await party.when_received(1)
+
     # ---- the end of a turn
 
     async def test_after_turn(self: Any) -> None:
