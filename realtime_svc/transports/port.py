@@ -41,6 +41,7 @@ class PatientPort(tcp.Port):
         self.transport = connections
         self._straight = issubclass(connections, Connection)
         self._failed = False
+        self._asked = False
         observer: Any = self._observe
         self._logger = Logger("twisted.internet.tcp.Port", observer=observer)
 
@@ -55,8 +56,21 @@ class PatientPort(tcp.Port):
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
 
     def doRead(self) -> None:  # noqa: N802 (Twisted)
-        if self._straight and self._accept_all():
-            return
+        """In this turn descriptors may have been closed whose events are still to be handed out: a connection that got
+        one of their numbers would be told of them. So the accepting is done before the reactor looks again."""
+        if not self._straight:
+            self._accept_as_twisted_does()
+        elif not self._asked:
+            self._asked = True
+            clock: Any = self.reactor
+            clock.callLater(0, self._accept)
+
+    def _accept(self) -> None:
+        self._asked = False
+        if self.connected and not self._accept_all():
+            self._accept_as_twisted_does()
+
+    def _accept_as_twisted_does(self) -> None:
         self._failed = False
         super().doRead()
         if self._failed and self.connected:

@@ -54,12 +54,17 @@ class PatientPortTests(SynchronousTestCase):
         self.port.startListening()
         self.addCleanup(self.port.connectionLost, None)
 
+    def read(self) -> None:
+        """The reactor finds the port readable, and turns."""
+        self.port.doRead()
+        self.reactor.advance(0)
+
     def test_failing(self) -> None:
         """Where accept fails, the port is not asked again for a while; then it is."""
         for error in (errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
             self.port.socket = Socket(self.port.socket, error)
             self.assertIn(self.port, self.reactor.readers)
-            self.port.doRead()
+            self.read()
             self.assertNotIn(self.port, self.reactor.readers)
             self.reactor.advance(PAUSE / 2)
             self.assertNotIn(self.port, self.reactor.readers)
@@ -72,7 +77,7 @@ class PatientPortTests(SynchronousTestCase):
         """A connection that was gone before it was accepted costs no pause."""
         for error in (errno.EAGAIN, errno.EPERM):
             self.port.socket = Socket(self.port.socket, error)
-            self.port.doRead()
+            self.read()
             self.assertIn(self.port, self.reactor.readers, errno.errorcode[error])
             self.port.socket = self.port.socket.real
 
@@ -83,14 +88,14 @@ class PatientPortTests(SynchronousTestCase):
         stub = self.port.socket = Socket(self.port.socket, errno.EMFILE)
         stub.waiting.append(there)
         self.port.numberAccepts = 1
-        self.port.doRead()
+        self.read()
         self.assertEqual((stub.accepted, there.fileno()), (2, -1))
         self.assertIn(self.port, self.reactor.readers)
 
     def test_stopped_meanwhile(self) -> None:
         """A port that was closed during the pause stays closed."""
         self.port.socket = Socket(self.port.socket, errno.ENFILE)
-        self.port.doRead()
+        self.read()
         self.port.connected = False
         self.reactor.advance(PAUSE)
         self.assertNotIn(self.port, self.reactor.readers)
