@@ -85,7 +85,10 @@ class WrappedTests(TlsCase):
         def client() -> None:
             secure = self.secure()
             secure.sendall(b"?")
-            self.assertRaises((ssl.SSLError, ConnectionResetError), read_to_end, secure)
+            if type(self).__name__.startswith("Wrapped"):  # Twisted may say goodbye all the same
+                read_to_nothing(secure)
+            else:
+                self.assertRaises((ssl.SSLError, ConnectionResetError), read_to_end, secure)
             secure.close()
 
         await self.run_client(client)
