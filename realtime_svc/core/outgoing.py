@@ -1,8 +1,9 @@
 """What leaves at the end of a turn of the event loop: what was published meanwhile, and what sessions were told.
 
 Publications that meet in one turn leave as one write a client, and so do answers. A fan-out to many is cut into
-slices, and the event loop turns between two of them: nobody else waits longer than a slice. A client's own frames
-never overtake what a fan-out sends it, and the other way round only across channels.
+slices, and the event loop turns between two of them: nobody else waits longer than a slice. What a fan-out sends to a
+client goes behind what waits in its outbox: each channel keeps its order, the answers of a session keep theirs, and
+an answer may come before a publication that was made earlier in the same turn.
 """
 
 from __future__ import annotations
